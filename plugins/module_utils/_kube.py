@@ -1,0 +1,430 @@
+# Copyright (c) 2026 the eoepca.oapip authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The one transport to a Kubernetes API server.
+
+Everything is a path: ``url_of(kind, namespace, name)`` builds it from one table, without discovery.
+
+    kube = Kube.connect(kubeconfig=None, context=None)
+    kube.get(url_of("Secret", "zoo", "s3"))            # dict, or None when the answer is 404
+    kube.list(url_of("Pod", "zoo"), label_selector="app=x")   # [] when the kind is not installed
+    kube.listing(path).resource_version                # the list with the version a watch starts from
+    kube.apply(obj, dry_run=True)                      # server-side apply, manager "eoepca.oapip"
+    kube.create(obj); kube.replace(obj)                # the second honours metadata.resourceVersion
+    kube.patch(path, {"metadata": {...}})              # JSON merge patch
+    kube.delete(path)                                  # False when it was not there
+    for event in kube.watch(path, resource_version=v, seconds=60): event.type, event.object
+    kube.request("POST", path, body)                   # anything else, decoded JSON
+
+Only 404 means absent. Every other failure is an `OapipError` that names the act, the object, the
+status and the server's own message; an `ApiError` carries ``status`` and ``reason`` for callers that
+decide on them. Reads and applies are repeated on 429, 5xx and broken connections; other writes only
+on 429, which says that nothing was done.
+
+API: https://kubernetes.io/docs/reference/using-api/api-concepts/
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Optional
+from urllib.parse import quote, urlencode
+
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+
+try:
+    import urllib3
+    from kubernetes.client.api_client import ApiClient
+    from kubernetes.client.configuration import Configuration
+    from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+except ImportError as missing:
+    IMPORT_ERROR: Optional[ImportError] = missing
+else:
+    IMPORT_ERROR = None
+
+Obj = dict[str, Any]  # a Kubernetes object as decoded JSON
+
+FIELD_MANAGER = "eoepca.oapip"
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 60.0
+ATTEMPTS = 5
+PAGE = 500
+_TRANSIENT = frozenset({429, 500, 502, 503, 504})
+
+
+class Kind(NamedTuple):
+    """Where the objects of a kind live: API prefix, plural, and whether in a namespace."""
+
+    prefix: str
+    plural: str
+    namespaced: bool = True
+
+
+def _kinds(prefix: str, namespaced: bool, **plurals: str) -> dict[str, Kind]:
+    return {kind: Kind(prefix, plural, namespaced) for kind, plural in plurals.items()}
+
+
+KINDS: dict[str, Kind] = {
+    **_kinds("api/v1", False, Namespace="namespaces", Node="nodes"),
+    **_kinds("api/v1", False, PersistentVolume="persistentvolumes"),
+    **_kinds(
+        "api/v1",
+        True,
+        ConfigMap="configmaps",
+        Secret="secrets",
+        Service="services",
+        ServiceAccount="serviceaccounts",
+        PersistentVolumeClaim="persistentvolumeclaims",
+        Pod="pods",
+        Event="events",
+        Endpoints="endpoints",
+        ResourceQuota="resourcequotas",
+        LimitRange="limitranges",
+    ),
+    **_kinds(
+        "apis/apps/v1",
+        True,
+        Deployment="deployments",
+        StatefulSet="statefulsets",
+        ReplicaSet="replicasets",
+        DaemonSet="daemonsets",
+    ),
+    **_kinds("apis/batch/v1", True, Job="jobs", CronJob="cronjobs"),
+    **_kinds("apis/networking.k8s.io/v1", True, NetworkPolicy="networkpolicies"),
+    **_kinds("apis/networking.k8s.io/v1", True, Ingress="ingresses"),
+    **_kinds("apis/networking.k8s.io/v1", False, IngressClass="ingressclasses"),
+    **_kinds("apis/storage.k8s.io/v1", False, StorageClass="storageclasses"),
+    **_kinds("apis/coordination.k8s.io/v1", True, Lease="leases"),
+    **_kinds("apis/discovery.k8s.io/v1", True, EndpointSlice="endpointslices"),
+    **_kinds("apis/rbac.authorization.k8s.io/v1", True, Role="roles", RoleBinding="rolebindings"),
+    **_kinds(
+        "apis/rbac.authorization.k8s.io/v1",
+        False,
+        ClusterRole="clusterroles",
+        ClusterRoleBinding="clusterrolebindings",
+    ),
+    **_kinds(
+        "apis/authorization.k8s.io/v1",
+        False,
+        SelfSubjectAccessReview="selfsubjectaccessreviews",
+        SelfSubjectRulesReview="selfsubjectrulesreviews",
+    ),
+    **_kinds(
+        "apis/apiextensions.k8s.io/v1", False, CustomResourceDefinition="customresourcedefinitions"
+    ),
+    **_kinds(
+        "apis/apisix.apache.org/v2",
+        True,
+        ApisixRoute="apisixroutes",
+        ApisixTls="apisixtlses",
+        ApisixPluginConfig="apisixpluginconfigs",
+        ApisixUpstream="apisixupstreams",
+    ),
+    **_kinds("apis/cert-manager.io/v1", True, Certificate="certificates", Issuer="issuers"),
+    **_kinds("apis/cert-manager.io/v1", False, ClusterIssuer="clusterissuers"),
+    **_kinds("apis/gateway.networking.k8s.io/v1", True, HTTPRoute="httproutes"),
+}
+
+
+def api_version(kind: str) -> str:
+    """``v1`` or ``group/version`` of a kind in the table."""
+    return KINDS[kind].prefix.split("/", 1)[1]
+
+
+def url_of(kind: str, namespace: Optional[str] = None, name: Optional[str] = None) -> str:
+    """The path of one object, or of a collection (all namespaces when none is given)."""
+    row = KINDS[kind]
+    parts = [row.prefix]
+    if row.namespaced and namespace:
+        parts += ["namespaces", quote(namespace, safe="")]
+    parts.append(row.plural)
+    if name:
+        parts.append(quote(name, safe=""))
+    return "/" + "/".join(parts)
+
+
+def url_for(obj: Mapping[str, Any], namespace: Optional[str] = None) -> str:
+    """The path of an object from its own kind, namespace (else the one given) and name."""
+    kind, meta = str(obj["kind"]), obj["metadata"]
+    row = KINDS.get(kind)
+    if row is None or row.prefix.split("/", 1)[1] != obj.get("apiVersion"):
+        raise OapipError(
+            f"{kind} of {obj.get('apiVersion')} is not a kind this collection handles."
+        )
+    return url_of(kind, meta.get("namespace") or namespace, meta["name"])
+
+
+class ApiError(OapipError):
+    """An answer of the API server that is neither success nor 404 on a read."""
+
+    def __init__(self, message: str, status: int = 0, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status  # HTTP status; 0 when no answer came
+        self.reason = reason  # the Status object's reason, e.g. AlreadyExists, Conflict, Expired
+
+
+class Listing(NamedTuple):
+    items: list[Obj]
+    resource_version: str
+
+
+class Event(NamedTuple):
+    """One line of a watch. The type is ADDED, MODIFIED, DELETED or BOOKMARK."""
+
+    type: str
+    object: Obj
+
+
+class Kube:
+    """Requests to one API server over one connection pool."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+        self.host: str = client.configuration.host.rstrip("/")
+
+    @classmethod
+    def connect(cls, kubeconfig: Optional[str] = None, context: Optional[str] = None) -> Kube:
+        """Load the configuration as kubectl does (KUBECONFIG, then ~/.kube/config, then in-cluster)."""
+        if IMPORT_ERROR is not None:
+            raise OapipError(
+                f"The Python package 'kubernetes' cannot be imported ({IMPORT_ERROR}). "
+                "Install it for the Python that runs this task: pip install kubernetes"
+            )
+        settings = Configuration()
+        try:
+            load_kube_config(
+                config_file=kubeconfig,
+                context=context,
+                client_configuration=settings,
+                persist_config=False,
+            )
+        except (ConfigException, OSError) as error:
+            if kubeconfig or context:
+                raise OapipError(
+                    f"Cannot read the kubeconfig {kubeconfig or '(default)'}"
+                    f"{f', context {context}' if context else ''}: {error}. "
+                    "Check the options kubeconfig and kube_context."
+                ) from None
+            try:
+                load_incluster_config(client_configuration=settings)
+            except ConfigException:
+                raise OapipError(
+                    f"No kubeconfig was found ({error}). Set the option kubeconfig or KUBECONFIG."
+                ) from None
+        return cls(ApiClient(settings))
+
+    def close(self) -> None:
+        self._client.rest_client.pool_manager.clear()
+
+    # -- reads ---------------------------------------------------------------------------------
+
+    def get(self, path: str, **query: str) -> Optional[Obj]:
+        """One object, or None when the server answers 404."""
+        try:
+            return self.request("GET", path, query=query)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def listing(self, path: str, label_selector: str = "", field_selector: str = "") -> Listing:
+        """A collection, page by page, with the version from which a watch can go on."""
+        items: list[Obj] = []
+        query = {"limit": str(PAGE)}
+        if label_selector:
+            query["labelSelector"] = label_selector
+        if field_selector:
+            query["fieldSelector"] = field_selector
+        while True:
+            page = self.get(path, **query)
+            if page is None:
+                return Listing([], "")
+            items += page.get("items") or []
+            following = page["metadata"].get("continue")
+            if not following:
+                return Listing(items, str(page["metadata"].get("resourceVersion", "")))
+            query["continue"] = following
+
+    def list(self, path: str, label_selector: str = "", field_selector: str = "") -> list[Obj]:
+        """The items of a collection; empty too when its kind is not installed (404)."""
+        return self.listing(path, label_selector, field_selector).items
+
+    def watch(
+        self,
+        path: str,
+        resource_version: str,
+        seconds: float,
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> Iterator[Event]:
+        """Changes as they come, for at most `seconds`; ends early when the server closes.
+
+        Raises `ApiError` with status 410 when the version is too old: list again, then go on.
+        """
+        query = {
+            "watch": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(max(1, int(seconds))),
+            "allowWatchBookmarks": "true",
+        }
+        if label_selector:
+            query["labelSelector"] = label_selector
+        if field_selector:
+            query["fieldSelector"] = field_selector
+        answer = self._send("GET", path, query, None, "", read_seconds=seconds + 5)
+        try:
+            if answer.status >= 400:
+                raise _failure("GET", path, answer.status, answer.read(decode_content=True))
+            rest = b""
+            for chunk in answer.stream(65536, decode_content=True):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in filter(None, lines):
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        code = int(event["object"].get("code", 0))
+                        raise _failure("GET", path, code, json.dumps(event["object"]).encode())
+                    yield Event(event["type"], event["object"])
+        except urllib3.exceptions.HTTPError:
+            return  # a watch that breaks has simply ended: the caller lists and goes on
+        finally:
+            answer.close()
+
+    # -- writes --------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        obj: Mapping[str, Any],
+        namespace: Optional[str] = None,
+        dry_run: bool = False,
+        force: bool = True,
+        manager: str = FIELD_MANAGER,
+    ) -> Obj:
+        """Server-side apply; with `dry_run` the server answers what would be, and writes nothing."""
+        query = {"fieldManager": manager, "force": str(force).lower()}
+        if dry_run:
+            query["dryRun"] = "All"
+        body = {key: value for key, value in obj.items() if key != "status"}
+        kind = "application/apply-patch+yaml"  # JSON is YAML
+        return self.request("PATCH", url_for(obj, namespace), body, query, kind, repeat=True)
+
+    def create(self, obj: Mapping[str, Any], namespace: Optional[str] = None) -> Obj:
+        """POST; an object that exists already is an ApiError with reason AlreadyExists."""
+        path = url_for(obj, namespace).rsplit("/", 1)[0]
+        return self.request("POST", path, obj, {"fieldManager": FIELD_MANAGER})
+
+    def replace(self, obj: Mapping[str, Any], namespace: Optional[str] = None) -> Obj:
+        """PUT; with metadata.resourceVersion set, a change in between is an ApiError 409."""
+        query = {"fieldManager": FIELD_MANAGER}
+        return self.request("PUT", url_for(obj, namespace), obj, query)
+
+    def patch(self, path: str, body: Mapping[str, Any], dry_run: bool = False) -> Obj:
+        """JSON merge patch (RFC 7396): null removes a key."""
+        query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
+        return self.request("PATCH", path, body, query, "application/merge-patch+json")
+
+    def delete(self, path: str, propagation: str = "Background", uid: Optional[str] = None) -> bool:
+        """Delete one object; with `uid` only if it is still that very object. False when absent."""
+        body: Obj = {"propagationPolicy": propagation}
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        try:
+            self.request("DELETE", path, body)
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    # -- the one way out -----------------------------------------------------------------------
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Optional[Mapping[str, Any]] = None,
+        query: Optional[Mapping[str, str]] = None,
+        content_type: str = "application/json",
+        repeat: Optional[bool] = None,
+    ) -> Obj:
+        """Send one request, repeated as the module's docstring says, and decode the answer."""
+        safe = method == "GET" if repeat is None else repeat
+        for attempt in range(1, ATTEMPTS + 1):
+            last = attempt == ATTEMPTS
+            try:
+                answer = self._send(method, path, query, body, content_type)
+                data = answer.read(decode_content=True)
+                answer.release_conn()
+            except urllib3.exceptions.HTTPError as error:
+                if last or not safe:
+                    raise ApiError(
+                        f"{_act(method, path)}: no answer from {self.host} ({_short(error)}). "
+                        "Check that the API server is up and reachable from here."
+                    ) from None
+            else:
+                if answer.status < 400:
+                    return dict(json.loads(data)) if data else {}
+                again = answer.status == 429 or (safe and answer.status in _TRANSIENT)
+                if last or not again:
+                    raise _failure(method, path, answer.status, data)
+                after = answer.headers.get("Retry-After", "")
+                if after.isdigit():
+                    time.sleep(min(int(after), 30))
+                    continue
+            time.sleep(min(0.25 * 2**attempt, 5.0) * random.uniform(0.5, 1.0))
+        raise AssertionError("unreachable")
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Optional[Mapping[str, str]],
+        body: Optional[Mapping[str, Any]],
+        content_type: str,
+        read_seconds: float = READ_SECONDS,
+    ) -> Any:
+        headers = {"Accept": "application/json", "User-Agent": "eoepca.oapip"}
+        for setting in self._client.configuration.auth_settings().values():
+            if setting and setting["in"] == "header" and setting["value"]:
+                headers[setting["key"]] = setting["value"]
+        if body is not None:
+            headers["Content-Type"] = content_type
+        return self._client.rest_client.pool_manager.request(
+            method,
+            f"{self.host}{path}{'?' + urlencode(query) if query else ''}",
+            body=None if body is None else json.dumps(body).encode(),
+            headers=headers,
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
+            retries=False,
+            preload_content=False,
+        )
+
+
+_ACTS = {"GET": "Reading", "POST": "Creating", "PATCH": "Applying", "PUT": "Replacing"}
+_CURES = {
+    401: "The credentials of the kubeconfig were not accepted: renew them.",
+    403: "Grant the missing permission (see docs/operator-clusterrole.yaml) or use another user.",
+    409: "Somebody else changed it at the same time: run again.",
+}
+
+
+def _act(method: str, path: str) -> str:
+    return f"{_ACTS.get(method, 'Deleting')} {path}"
+
+
+def _short(error: Exception) -> str:
+    return str(error).split("\n", 1)[0][:300]
+
+
+def _failure(method: str, path: str, status: int, data: bytes) -> ApiError:
+    """The server's own words: a Status object's message, never a raw page."""
+    try:
+        answer = json.loads(data)
+        said, reason = str(answer.get("message", "")), str(answer.get("reason", ""))
+    except (ValueError, AttributeError):
+        said, reason = "(the answer is not a Kubernetes Status)", ""
+    cure = _CURES.get(status, "")
+    text = f"{_act(method, path)} failed with status {status}: {said.rstrip('.')}. {cure}"
+    return ApiError(text.rstrip(), status, reason)
