@@ -18,7 +18,7 @@ import time
 import typing as t
 from urllib.parse import urlsplit
 
-from ansible_collections.eoepca.oapip.plugins.module_utils._deps import require, requests
+from ansible_collections.eoepca.oapip.plugins.module_utils._deps import requests, require
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
 

@@ -1,6 +1,7 @@
 # Copyright (c) 2026 the eoepca.oapip authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
+
 """The one transport to a Kubernetes API server.
 
 Everything is a path: ``url_of(kind, namespace, name)`` builds it from one table, without discovery.
@@ -16,10 +17,9 @@ Everything is a path: ``url_of(kind, namespace, name)`` builds it from one table
     for event in kube.watch(path, resource_version=v, seconds=60): event.type, event.object
     kube.request("POST", path, body)                   # anything else, decoded JSON
 
-Only 404 means absent. Every other failure is an `OapipError` that names the act, the object, the
-status and the server's own message; an `ApiError` carries ``status`` and ``reason`` for callers that
-decide on them. Reads and applies are repeated on 429, 5xx and broken connections; other writes only
-on 429, which says that nothing was done.
+Only 404 means absent. Every other failure is an `OapipError` with the act, the object, the status
+(None when no answer came) and the server's own message. Reads and applies are repeated on 429, 5xx
+and broken connections; other writes only on 429, which says that nothing was done.
 
 API: https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
@@ -27,35 +27,29 @@ API: https://kubernetes.io/docs/reference/using-api/api-concepts/
 from __future__ import annotations
 
 import json
-import random
-import time
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Optional
+import typing as t
 from urllib.parse import quote, urlencode
 
+from ansible_collections.eoepca.oapip.plugins.module_utils._deps import kubernetes, require
+from ansible_collections.eoepca.oapip.plugins.module_utils._http import TRANSIENT, pause, root_cause
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
 
 try:
     import urllib3
-    from kubernetes.client.api_client import ApiClient
-    from kubernetes.client.configuration import Configuration
-    from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
-except ImportError as missing:
-    IMPORT_ERROR: Optional[ImportError] = missing
-else:
-    IMPORT_ERROR = None
+except ImportError:  # comes with kubernetes; require() names what is missing
+    urllib3 = None  # type: ignore[assignment]
 
-Obj = dict[str, Any]  # a Kubernetes object as decoded JSON
+Obj = t.Dict[str, t.Any]  # a Kubernetes object as decoded JSON
 
 FIELD_MANAGER = "eoepca.oapip"
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
-ATTEMPTS = 5
+RETRY_SECONDS = 60.0
 PAGE = 500
-_TRANSIENT = frozenset({429, 500, 502, 503, 504})
 
 
-class Kind(NamedTuple):
+class Kind(t.NamedTuple):
     """Where the objects of a kind live: API prefix, plural, and whether in a namespace."""
 
     prefix: str
@@ -63,11 +57,11 @@ class Kind(NamedTuple):
     namespaced: bool = True
 
 
-def _kinds(prefix: str, namespaced: bool, **plurals: str) -> dict[str, Kind]:
+def _kinds(prefix: str, namespaced: bool, **plurals: str) -> t.Dict[str, Kind]:
     return {kind: Kind(prefix, plural, namespaced) for kind, plural in plurals.items()}
 
 
-KINDS: dict[str, Kind] = {
+KINDS: t.Dict[str, Kind] = {
     **_kinds("api/v1", False, Namespace="namespaces", Node="nodes"),
     **_kinds("api/v1", False, PersistentVolume="persistentvolumes"),
     **_kinds(
@@ -134,7 +128,7 @@ def api_version(kind: str) -> str:
     return KINDS[kind].prefix.split("/", 1)[1]
 
 
-def url_of(kind: str, namespace: Optional[str] = None, name: Optional[str] = None) -> str:
+def url_of(kind: str, namespace: t.Optional[str] = None, name: t.Optional[str] = None) -> str:
     """The path of one object, or of a collection (all namespaces when none is given)."""
     row = KINDS[kind]
     parts = [row.prefix]
@@ -146,32 +140,24 @@ def url_of(kind: str, namespace: Optional[str] = None, name: Optional[str] = Non
     return "/" + "/".join(parts)
 
 
-def url_for(obj: Mapping[str, Any], namespace: Optional[str] = None) -> str:
+def url_for(obj: t.Mapping[str, t.Any], namespace: t.Optional[str] = None) -> str:
     """The path of an object from its own kind, namespace (else the one given) and name."""
     kind, meta = str(obj["kind"]), obj["metadata"]
     row = KINDS.get(kind)
     if row is None or row.prefix.split("/", 1)[1] != obj.get("apiVersion"):
         raise OapipError(
-            f"{kind} of {obj.get('apiVersion')} is not a kind this collection handles."
+            f"finding the API path of {kind} {meta.get('name')}",
+            f"{obj.get('apiVersion')} {kind} is not a kind that this collection handles",
         )
     return url_of(kind, meta.get("namespace") or namespace, meta["name"])
 
 
-class ApiError(OapipError):
-    """An answer of the API server that is neither success nor 404 on a read."""
-
-    def __init__(self, message: str, status: int = 0, reason: str = "") -> None:
-        super().__init__(message)
-        self.status = status  # HTTP status; 0 when no answer came
-        self.reason = reason  # the Status object's reason, e.g. AlreadyExists, Conflict, Expired
-
-
-class Listing(NamedTuple):
-    items: list[Obj]
+class Listing(t.NamedTuple):
+    items: t.List[Obj]
     resource_version: str
 
 
-class Event(NamedTuple):
+class Event(t.NamedTuple):
     """One line of a watch. The type is ADDED, MODIFIED, DELETED or BOOKMARK."""
 
     type: str
@@ -181,58 +167,54 @@ class Event(NamedTuple):
 class Kube:
     """Requests to one API server over one connection pool."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: t.Any) -> None:
         self._client = client
         self.host: str = client.configuration.host.rstrip("/")
 
     @classmethod
-    def connect(cls, kubeconfig: Optional[str] = None, context: Optional[str] = None) -> Kube:
+    def connect(cls, kubeconfig: t.Optional[str] = None, context: t.Optional[str] = None) -> Kube:
         """Load the configuration as kubectl does (KUBECONFIG, then ~/.kube/config, then in-cluster)."""
-        if IMPORT_ERROR is not None:
-            raise OapipError(
-                f"The Python package 'kubernetes' cannot be imported ({IMPORT_ERROR}). "
-                "Install it for the Python that runs this task: pip install kubernetes"
-            )
-        settings = Configuration()
+        require("kubernetes")
+        settings = kubernetes.client.Configuration()
+        failure = kubernetes.config.ConfigException
+        doing = f"loading the kubeconfig {kubeconfig or '(default)'}"
+        if context:
+            doing += f", context {context}"
         try:
-            load_kube_config(
+            kubernetes.config.load_kube_config(
                 config_file=kubeconfig,
                 context=context,
                 client_configuration=settings,
                 persist_config=False,
             )
-        except (ConfigException, OSError) as error:
+        except (failure, OSError) as error:
             if kubeconfig or context:
-                raise OapipError(
-                    f"Cannot read the kubeconfig {kubeconfig or '(default)'}"
-                    f"{f', context {context}' if context else ''}: {error}. "
-                    "Check the options kubeconfig and kube_context."
-                ) from None
+                hint = "Check the options kubeconfig and kube_context."
+                raise OapipError(doing, str(error), hint) from None
             try:
-                load_incluster_config(client_configuration=settings)
-            except ConfigException:
-                raise OapipError(
-                    f"No kubeconfig was found ({error}). Set the option kubeconfig or KUBECONFIG."
-                ) from None
-        return cls(ApiClient(settings))
+                kubernetes.config.load_incluster_config(client_configuration=settings)
+            except failure:
+                hint = "Set the option kubeconfig or the environment variable KUBECONFIG."
+                raise OapipError(doing, str(error), hint) from None
+        return cls(kubernetes.client.ApiClient(settings))
 
     def close(self) -> None:
         self._client.rest_client.pool_manager.clear()
 
     # -- reads ---------------------------------------------------------------------------------
 
-    def get(self, path: str, **query: str) -> Optional[Obj]:
+    def get(self, path: str, **query: str) -> t.Optional[Obj]:
         """One object, or None when the server answers 404."""
         try:
             return self.request("GET", path, query=query)
-        except ApiError as error:
+        except OapipError as error:
             if error.status == 404:
                 return None
             raise
 
     def listing(self, path: str, label_selector: str = "", field_selector: str = "") -> Listing:
         """A collection, page by page, with the version from which a watch can go on."""
-        items: list[Obj] = []
+        items: t.List[Obj] = []
         query = {"limit": str(PAGE)}
         if label_selector:
             query["labelSelector"] = label_selector
@@ -248,7 +230,7 @@ class Kube:
                 return Listing(items, str(page["metadata"].get("resourceVersion", "")))
             query["continue"] = following
 
-    def list(self, path: str, label_selector: str = "", field_selector: str = "") -> list[Obj]:
+    def list(self, path: str, label_selector: str = "", field_selector: str = "") -> t.List[Obj]:
         """The items of a collection; empty too when its kind is not installed (404)."""
         return self.listing(path, label_selector, field_selector).items
 
@@ -259,10 +241,10 @@ class Kube:
         seconds: float,
         label_selector: str = "",
         field_selector: str = "",
-    ) -> Iterator[Event]:
+    ) -> t.Iterator[Event]:
         """Changes as they come, for at most `seconds`; ends early when the server closes.
 
-        Raises `ApiError` with status 410 when the version is too old: list again, then go on.
+        Raises `OapipError` with status 410 when the version is too old: list again, then go on.
         """
         query = {
             "watch": "true",
@@ -296,8 +278,8 @@ class Kube:
 
     def apply(
         self,
-        obj: Mapping[str, Any],
-        namespace: Optional[str] = None,
+        obj: t.Mapping[str, t.Any],
+        namespace: t.Optional[str] = None,
         dry_run: bool = False,
         force: bool = True,
         manager: str = FIELD_MANAGER,
@@ -310,29 +292,31 @@ class Kube:
         kind = "application/apply-patch+yaml"  # JSON is YAML
         return self.request("PATCH", url_for(obj, namespace), body, query, kind, repeat=True)
 
-    def create(self, obj: Mapping[str, Any], namespace: Optional[str] = None) -> Obj:
-        """POST; an object that exists already is an ApiError with reason AlreadyExists."""
+    def create(self, obj: t.Mapping[str, t.Any], namespace: t.Optional[str] = None) -> Obj:
+        """POST; an object that exists already is an OapipError with reason AlreadyExists."""
         path = url_for(obj, namespace).rsplit("/", 1)[0]
         return self.request("POST", path, obj, {"fieldManager": FIELD_MANAGER})
 
-    def replace(self, obj: Mapping[str, Any], namespace: Optional[str] = None) -> Obj:
-        """PUT; with metadata.resourceVersion set, a change in between is an ApiError 409."""
+    def replace(self, obj: t.Mapping[str, t.Any], namespace: t.Optional[str] = None) -> Obj:
+        """PUT; with metadata.resourceVersion set, a change in between is an OapipError 409."""
         query = {"fieldManager": FIELD_MANAGER}
         return self.request("PUT", url_for(obj, namespace), obj, query)
 
-    def patch(self, path: str, body: Mapping[str, Any], dry_run: bool = False) -> Obj:
+    def patch(self, path: str, body: t.Mapping[str, t.Any], dry_run: bool = False) -> Obj:
         """JSON merge patch (RFC 7396): null removes a key."""
         query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
         return self.request("PATCH", path, body, query, "application/merge-patch+json")
 
-    def delete(self, path: str, propagation: str = "Background", uid: Optional[str] = None) -> bool:
+    def delete(
+        self, path: str, propagation: str = "Background", uid: t.Optional[str] = None
+    ) -> bool:
         """Delete one object; with `uid` only if it is still that very object. False when absent."""
         body: Obj = {"propagationPolicy": propagation}
         if uid:
             body["preconditions"] = {"uid": uid}
         try:
             self.request("DELETE", path, body)
-        except ApiError as error:
+        except OapipError as error:
             if error.status == 404:
                 return False
             raise
@@ -344,47 +328,48 @@ class Kube:
         self,
         method: str,
         path: str,
-        body: Optional[Mapping[str, Any]] = None,
-        query: Optional[Mapping[str, str]] = None,
+        body: t.Optional[t.Mapping[str, t.Any]] = None,
+        query: t.Optional[t.Mapping[str, str]] = None,
         content_type: str = "application/json",
-        repeat: Optional[bool] = None,
+        repeat: t.Optional[bool] = None,
     ) -> Obj:
         """Send one request, repeated as the module's docstring says, and decode the answer."""
         safe = method == "GET" if repeat is None else repeat
-        for attempt in range(1, ATTEMPTS + 1):
-            last = attempt == ATTEMPTS
+        deadline = Deadline(RETRY_SECONDS)
+        attempt = 0
+        while True:
             try:
                 answer = self._send(method, path, query, body, content_type)
                 data = answer.read(decode_content=True)
                 answer.release_conn()
             except urllib3.exceptions.HTTPError as error:
-                if last or not safe:
-                    raise ApiError(
-                        f"{_act(method, path)}: no answer from {self.host} ({_short(error)}). "
-                        "Check that the API server is up and reachable from here."
-                    ) from None
+                wait = pause(attempt)
+                if not safe or wait >= deadline.left or _hopeless(error):
+                    raise self._unreachable(method, path, error) from None
             else:
                 if answer.status < 400:
                     return dict(json.loads(data)) if data else {}
-                again = answer.status == 429 or (safe and answer.status in _TRANSIENT)
-                if last or not again:
+                wait = pause(attempt, answer.headers.get("Retry-After"))
+                again = answer.status == 429 or (safe and answer.status in TRANSIENT | {500})
+                if not again or wait >= deadline.left:
                     raise _failure(method, path, answer.status, data)
-                after = answer.headers.get("Retry-After", "")
-                if after.isdigit():
-                    time.sleep(min(int(after), 30))
-                    continue
-            time.sleep(min(0.25 * 2**attempt, 5.0) * random.uniform(0.5, 1.0))
-        raise AssertionError("unreachable")
+            deadline.sleep(wait)
+            attempt += 1
+
+    def _unreachable(self, method: str, path: str, error: BaseException) -> OapipError:
+        hint = "Check that the API server is up and reachable from here, and the kubeconfig's CA."
+        reason = f"no answer from {self.host}: {root_cause(error)}"
+        return OapipError(_doing(method, path), reason, hint, path=path)
 
     def _send(
         self,
         method: str,
         path: str,
-        query: Optional[Mapping[str, str]],
-        body: Optional[Mapping[str, Any]],
+        query: t.Optional[t.Mapping[str, str]],
+        body: t.Optional[t.Mapping[str, t.Any]],
         content_type: str,
         read_seconds: float = READ_SECONDS,
-    ) -> Any:
+    ) -> t.Any:
         headers = {"Accept": "application/json", "User-Agent": "eoepca.oapip"}
         for setting in self._client.configuration.auth_settings().values():
             if setting and setting["in"] == "header" and setting["value"]:
@@ -402,29 +387,27 @@ class Kube:
         )
 
 
-_ACTS = {"GET": "Reading", "POST": "Creating", "PATCH": "Applying", "PUT": "Replacing"}
-_CURES = {
-    401: "The credentials of the kubeconfig were not accepted: renew them.",
-    403: "Grant the missing permission (see docs/operator-clusterrole.yaml) or use another user.",
+_ACTS = {"GET": "reading", "POST": "creating", "PATCH": "applying", "PUT": "replacing"}
+_HINTS = {
+    401: "The credentials in the kubeconfig were not accepted: renew them.",
+    403: "Grant the missing permission (docs/operator-clusterrole.yaml) or use another user.",
     409: "Somebody else changed it at the same time: run again.",
 }
 
 
-def _act(method: str, path: str) -> str:
-    return f"{_ACTS.get(method, 'Deleting')} {path}"
+def _doing(method: str, path: str) -> str:
+    return f"{_ACTS.get(method, 'deleting')} {path}"
 
 
-def _short(error: Exception) -> str:
-    return str(error).split("\n", 1)[0][:300]
+def _hopeless(error: BaseException) -> bool:
+    """Whether no repetition helps: a certificate that is not trusted, a name that is wrong."""
+    return isinstance(error, (urllib3.exceptions.SSLError, urllib3.exceptions.LocationValueError))
 
 
-def _failure(method: str, path: str, status: int, data: bytes) -> ApiError:
+def _failure(method: str, path: str, status: int, data: bytes) -> OapipError:
     """The server's own words: a Status object's message, never a raw page."""
     try:
-        answer = json.loads(data)
-        said, reason = str(answer.get("message", "")), str(answer.get("reason", ""))
-    except (ValueError, AttributeError):
-        said, reason = "(the answer is not a Kubernetes Status)", ""
-    cure = _CURES.get(status, "")
-    text = f"{_act(method, path)} failed with status {status}: {said.rstrip('.')}. {cure}"
-    return ApiError(text.rstrip(), status, reason)
+        said = str(json.loads(data)["message"])
+    except (ValueError, TypeError, KeyError):
+        said = "the answer is not a Kubernetes Status (a proxy in between?)"
+    return OapipError(_doing(method, path), said, _HINTS.get(status, ""), status, path)

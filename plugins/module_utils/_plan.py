@@ -76,7 +76,9 @@ def pick(current: State, desired: State) -> t.Dict[str, t.Any]:
     return {key: current.get(key) for key in desired}
 
 
-def update(kind: str, name: str, before: State, after: State, payload: t.Any = None) -> t.List[Change]:
+def update(
+    kind: str, name: str, before: State, after: State, payload: t.Any = None
+) -> t.List[Change]:
     """Return one update where the two states differ, else nothing."""
     if before == after:
         return []

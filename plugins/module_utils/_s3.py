@@ -1,0 +1,151 @@
+# Copyright (c) 2026 the eoepca.oapip authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The one way to S3: a client with deadlines, and errors in words."""
+
+from __future__ import annotations
+
+import typing as t
+from urllib.parse import urlsplit
+
+from ansible_collections.eoepca.oapip.plugins.module_utils._deps import boto3, botocore, require
+from ansible_collections.eoepca.oapip.plugins.module_utils._http import root_cause
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError, Params
+
+ABSENT = frozenset({"404", "NoSuchBucket", "NoSuchKey", "NotFound"})
+DENIED = frozenset(
+    {"403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+)
+
+
+class Store:
+    """One S3 endpoint as one pair of keys sees it.
+
+    :param params: the options of :func:`_argspec.s3`.
+    """
+
+    def __init__(self, params: Params) -> None:
+        require("boto3")
+        self.endpoint: str = params["endpoint"]
+        self.region: str = params.get("region") or "us-east-1"
+        verify: t.Union[bool, str] = params.get("ca_path") or True
+        if params.get("validate_certs") is False:
+            verify = False
+        self.client = boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name=self.region,
+            aws_access_key_id=params["access_key"],
+            aws_secret_access_key=params["secret_key"],
+            verify=verify,
+            config=botocore.config.Config(
+                connect_timeout=min(10, params.get("timeout") or 30),
+                read_timeout=params.get("timeout") or 30,
+                retries={"mode": "standard", "total_max_attempts": 4},
+                s3={"addressing_style": "path"},
+                signature_version="s3v4",
+            ),
+        )
+
+    def call(self, doing: str, operation: str, **arguments: t.Any) -> t.Optional[t.Dict[str, t.Any]]:
+        """Call an operation of the S3 API (``head_bucket``); None means that the thing is not there.
+
+        :raises OapipError: refused, unreachable, or any other error than "absent".
+        """
+        where = f"{doing} at {self.endpoint}"
+        try:
+            answer: t.Dict[str, t.Any] = getattr(self.client, operation)(**arguments)
+            return answer
+        except botocore.exceptions.ClientError as error:
+            told = error.response.get("Error", {})
+            code = str(told.get("Code", ""))
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if code in ABSENT:
+                return None
+            hint = "Check the policy of the bucket and the rights of the key."
+            if code in DENIED:
+                hint = "Check the access key, the secret key and what the key may do."
+            text = str(told.get("Message") or "")
+            reason = ": ".join(part for part in (code, text) if part) or "the server gives no reason"
+            raise OapipError(where, reason, hint, status) from None
+        except (botocore.exceptions.BotoCoreError, ValueError) as error:
+            hint = "Check the URL, the name resolution and the authorities trusted with ca_path."
+            raise OapipError(where, root_cause(error), hint, path=urlsplit(self.endpoint).path) from None
+
+    def check_access(self) -> t.List[str]:
+        """Return the names of the buckets; a wrong key fails here.
+
+        :raises OapipError: the endpoint cannot be reached or refuses the keys.
+        """
+        answer = self.call("listing the buckets", "list_buckets") or {}
+        return sorted(str(bucket["Name"]) for bucket in answer.get("Buckets", []))
+
+    def has_bucket(self, name: str) -> bool:
+        """Whether the bucket exists and these keys may see it."""
+        return self.call(f"looking for bucket {name}", "head_bucket", Bucket=name) is not None
+
+    def create_bucket(self, name: str) -> None:
+        """Create the bucket; one that appeared meanwhile and is ours is fine."""
+        arguments: t.Dict[str, t.Any] = {"Bucket": name}
+        # the API refuses its own default region as a constraint
+        if self.region != "us-east-1":
+            arguments["CreateBucketConfiguration"] = {"LocationConstraint": self.region}
+        try:
+            self.call(f"creating bucket {name}", "create_bucket", **arguments)
+        except OapipError as error:
+            if "BucketAlreadyOwnedByYou" not in error.reason:
+                raise
+
+    def objects(self, bucket: str, prefix: str = "", most: int = 1000) -> t.List[t.Dict[str, t.Any]]:
+        """Return the objects under a prefix: key, size in bytes, time; at most ``most``."""
+        answer = self.call(
+            f"listing {bucket}/{prefix}", "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most
+        )
+        return list((answer or {}).get("Contents", []))
+
+    def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+        """Store an object."""
+        stored = self.call(
+            f"storing {bucket}/{key}",
+            "put_object",
+            Bucket=bucket,
+            Key=key,
+            Body=body,
+            ContentType=content_type,
+        )
+        if stored is None:
+            raise OapipError(f"storing {bucket}/{key}", "the bucket does not exist")
+
+    def get(self, bucket: str, key: str) -> t.Optional[bytes]:
+        """Return the bytes of an object; None where there is none."""
+        answer = self.call(f"reading {bucket}/{key}", "get_object", Bucket=bucket, Key=key)
+        if answer is None:
+            return None
+        body: bytes = answer["Body"].read()
+        return body
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Delete an object; one that is gone is fine."""
+        self.call(f"deleting {bucket}/{key}", "delete_object", Bucket=bucket, Key=key)
+
+    def empty_and_delete(self, bucket: str) -> None:
+        """Delete a bucket with all that is in it."""
+        while True:
+            keys = [entry["Key"] for entry in self.objects(bucket)]
+            if not keys:
+                break
+            self.call(
+                f"emptying bucket {bucket}",
+                "delete_objects",
+                Bucket=bucket,
+                Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
+            )
+        self.call(f"deleting bucket {bucket}", "delete_bucket", Bucket=bucket)
+
+    def presigned(self, bucket: str, key: str, seconds: int) -> str:
+        """Return a URL that lets anyone read the object for ``seconds``; it is a secret."""
+        url: str = self.client.generate_presigned_url(
+            "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds
+        )
+        return url
