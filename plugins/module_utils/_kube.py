@@ -7,13 +7,13 @@
 Everything is a path: ``url_of(kind, namespace, name)`` builds it from one table, without discovery.
 
     kube = Kube.connect(kubeconfig=None, context=None)
-    kube.get(url_of("Secret", "zoo", "s3"))            # dict, or None when the answer is 404
-    kube.list(url_of("Pod", "zoo"), label_selector="app=x")   # [] when the kind is not installed
-    kube.listing(path).resource_version                # the list with the version a watch starts from
-    kube.apply(obj, dry_run=True)                      # server-side apply, manager "eoepca.oapip"
-    kube.create(obj); kube.replace(obj)                # the second honours metadata.resourceVersion
-    kube.patch(path, {"metadata": {...}})              # JSON merge patch
-    kube.delete(path)                                  # False when it was not there
+    kube.get(url_of("Secret", "zoo", "s3"))         # dict, or None when the answer is 404
+    kube.list(url_of("Pod", "zoo"), label_selector="app=x")  # [] when the kind is not installed
+    kube.listing(path).resource_version             # list with the version a watch starts from
+    kube.apply(obj, dry_run=True)                   # server-side apply, manager "eoepca.oapip"
+    kube.create(obj); kube.replace(obj)             # replace honours metadata.resourceVersion
+    kube.patch(path, {"metadata": {...}})           # JSON merge patch
+    kube.delete(path)                               # False when it was not there
     for event in kube.watch(path, resource_version=v, seconds=60): event.type, event.object
     kube.request("POST", path, body)                   # anything else, decoded JSON
 
@@ -30,7 +30,7 @@ import json
 import typing as t
 from urllib.parse import quote, urlencode
 
-from ansible_collections.eoepca.oapip.plugins.module_utils._deps import kubernetes, require
+from ansible_collections.eoepca.oapip.plugins.module_utils import _deps
 from ansible_collections.eoepca.oapip.plugins.module_utils._http import TRANSIENT, pause, root_cause
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
@@ -57,69 +57,35 @@ class Kind(t.NamedTuple):
     namespaced: bool = True
 
 
-def _kinds(prefix: str, namespaced: bool, **plurals: str) -> t.Dict[str, Kind]:
-    return {kind: Kind(prefix, plural, namespaced) for kind, plural in plurals.items()}
-
-
+_ROWS = (
+    ("api/v1", False, "Namespace=namespaces Node=nodes PersistentVolume=persistentvolumes"),
+    ("api/v1", True, "ConfigMap=configmaps Secret=secrets Service=services Pod=pods Event=events"),
+    ("api/v1", True, "ServiceAccount=serviceaccounts ResourceQuota=resourcequotas"),
+    ("api/v1", True, "PersistentVolumeClaim=persistentvolumeclaims LimitRange=limitranges"),
+    ("apis/apps/v1", True, "Deployment=deployments StatefulSet=statefulsets"),
+    ("apis/apps/v1", True, "ReplicaSet=replicasets DaemonSet=daemonsets"),
+    ("apis/batch/v1", True, "Job=jobs CronJob=cronjobs"),
+    ("apis/networking.k8s.io/v1", True, "NetworkPolicy=networkpolicies Ingress=ingresses"),
+    ("apis/networking.k8s.io/v1", False, "IngressClass=ingressclasses"),
+    ("apis/storage.k8s.io/v1", False, "StorageClass=storageclasses"),
+    ("apis/coordination.k8s.io/v1", True, "Lease=leases"),
+    ("apis/discovery.k8s.io/v1", True, "EndpointSlice=endpointslices"),
+    ("apis/rbac.authorization.k8s.io/v1", True, "Role=roles RoleBinding=rolebindings"),
+    ("apis/rbac.authorization.k8s.io/v1", False, "ClusterRole=clusterroles"),
+    ("apis/rbac.authorization.k8s.io/v1", False, "ClusterRoleBinding=clusterrolebindings"),
+    ("apis/authorization.k8s.io/v1", False, "SelfSubjectAccessReview=selfsubjectaccessreviews"),
+    ("apis/authorization.k8s.io/v1", False, "SelfSubjectRulesReview=selfsubjectrulesreviews"),
+    ("apis/apiextensions.k8s.io/v1", False, "CustomResourceDefinition=customresourcedefinitions"),
+    ("apis/apisix.apache.org/v2", True, "ApisixRoute=apisixroutes ApisixTls=apisixtlses"),
+    ("apis/apisix.apache.org/v2", True, "ApisixPluginConfig=apisixpluginconfigs"),
+    ("apis/apisix.apache.org/v2", True, "ApisixUpstream=apisixupstreams"),
+    ("apis/cert-manager.io/v1", True, "Certificate=certificates Issuer=issuers"),
+    ("apis/cert-manager.io/v1", False, "ClusterIssuer=clusterissuers"),
+)
 KINDS: t.Dict[str, Kind] = {
-    **_kinds("api/v1", False, Namespace="namespaces", Node="nodes"),
-    **_kinds("api/v1", False, PersistentVolume="persistentvolumes"),
-    **_kinds(
-        "api/v1",
-        True,
-        ConfigMap="configmaps",
-        Secret="secrets",
-        Service="services",
-        ServiceAccount="serviceaccounts",
-        PersistentVolumeClaim="persistentvolumeclaims",
-        Pod="pods",
-        Event="events",
-        Endpoints="endpoints",
-        ResourceQuota="resourcequotas",
-        LimitRange="limitranges",
-    ),
-    **_kinds(
-        "apis/apps/v1",
-        True,
-        Deployment="deployments",
-        StatefulSet="statefulsets",
-        ReplicaSet="replicasets",
-        DaemonSet="daemonsets",
-    ),
-    **_kinds("apis/batch/v1", True, Job="jobs", CronJob="cronjobs"),
-    **_kinds("apis/networking.k8s.io/v1", True, NetworkPolicy="networkpolicies"),
-    **_kinds("apis/networking.k8s.io/v1", True, Ingress="ingresses"),
-    **_kinds("apis/networking.k8s.io/v1", False, IngressClass="ingressclasses"),
-    **_kinds("apis/storage.k8s.io/v1", False, StorageClass="storageclasses"),
-    **_kinds("apis/coordination.k8s.io/v1", True, Lease="leases"),
-    **_kinds("apis/discovery.k8s.io/v1", True, EndpointSlice="endpointslices"),
-    **_kinds("apis/rbac.authorization.k8s.io/v1", True, Role="roles", RoleBinding="rolebindings"),
-    **_kinds(
-        "apis/rbac.authorization.k8s.io/v1",
-        False,
-        ClusterRole="clusterroles",
-        ClusterRoleBinding="clusterrolebindings",
-    ),
-    **_kinds(
-        "apis/authorization.k8s.io/v1",
-        False,
-        SelfSubjectAccessReview="selfsubjectaccessreviews",
-        SelfSubjectRulesReview="selfsubjectrulesreviews",
-    ),
-    **_kinds(
-        "apis/apiextensions.k8s.io/v1", False, CustomResourceDefinition="customresourcedefinitions"
-    ),
-    **_kinds(
-        "apis/apisix.apache.org/v2",
-        True,
-        ApisixRoute="apisixroutes",
-        ApisixTls="apisixtlses",
-        ApisixPluginConfig="apisixpluginconfigs",
-        ApisixUpstream="apisixupstreams",
-    ),
-    **_kinds("apis/cert-manager.io/v1", True, Certificate="certificates", Issuer="issuers"),
-    **_kinds("apis/cert-manager.io/v1", False, ClusterIssuer="clusterissuers"),
-    **_kinds("apis/gateway.networking.k8s.io/v1", True, HTTPRoute="httproutes"),
+    kind: Kind(prefix, plural, namespaced)
+    for prefix, namespaced, pairs in _ROWS
+    for kind, plural in (pair.split("=") for pair in pairs.split())
 }
 
 
@@ -173,8 +139,9 @@ class Kube:
 
     @classmethod
     def connect(cls, kubeconfig: t.Optional[str] = None, context: t.Optional[str] = None) -> Kube:
-        """Load the configuration as kubectl does (KUBECONFIG, then ~/.kube/config, then in-cluster)."""
-        require("kubernetes")
+        """Load the configuration as kubectl does; without any, the one of the pod we run in."""
+        _deps.require("kubernetes")
+        kubernetes: t.Any = _deps.kubernetes
         settings = kubernetes.client.Configuration()
         failure = kubernetes.config.ConfigException
         doing = f"loading the kubeconfig {kubeconfig or '(default)'}"
@@ -284,7 +251,7 @@ class Kube:
         force: bool = True,
         manager: str = FIELD_MANAGER,
     ) -> Obj:
-        """Server-side apply; with `dry_run` the server answers what would be, and writes nothing."""
+        """Server-side apply; with `dry_run` the server says what would be, and writes nothing."""
         query = {"fieldManager": manager, "force": str(force).lower()}
         if dry_run:
             query["dryRun"] = "All"
