@@ -43,7 +43,8 @@ attributes:
 options: {}
 attributes:
   action_group:
-    description: Use C(group/eoepca.oapip.cluster) in C(module_defaults) to set the cluster's options once.
+    description:
+      - Use C(group/eoepca.oapip.cluster) in C(module_defaults) to set the cluster's options once.
     support: full
     membership:
       - eoepca.oapip.cluster
@@ -53,7 +54,8 @@ attributes:
 options: {}
 attributes:
   action_group:
-    description: Use C(group/eoepca.oapip.keycloak) in C(module_defaults) to set Keycloak's options once.
+    description:
+      - Use C(group/eoepca.oapip.keycloak) in C(module_defaults) to set Keycloak's options once.
     support: full
     membership:
       - eoepca.oapip.keycloak
@@ -63,7 +65,8 @@ attributes:
 options: {}
 attributes:
   action_group:
-    description: Use C(group/eoepca.oapip.oapip) in C(module_defaults) to set the server's options once.
+    description:
+      - Use C(group/eoepca.oapip.oapip) in C(module_defaults) to set the server's options once.
     support: full
     membership:
       - eoepca.oapip.oapip

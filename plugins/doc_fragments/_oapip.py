@@ -26,8 +26,9 @@ options:
     type: str
   token_url:
     description:
-      - OAuth 2.0 token endpoint; with O(client_id) and O(client_secret) (client credentials grant), or with
-        O(client_id), O(username) and O(password) (password grant, for tests), tokens are fetched and renewed.
+      - OAuth 2.0 token endpoint, where tokens are fetched and renewed.
+      - With O(client_id) and O(client_secret) by the client credentials grant, with O(client_id),
+        O(username) and O(password) by the password grant (for tests).
     type: str
   client_id:
     description:

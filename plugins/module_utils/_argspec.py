@@ -2,7 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Option groups that several modules share; doc_fragments/_kube, _keycloak, _s3, _oapip document them."""
+"""Option groups that several modules share; the doc fragments of the same names document them."""
 
 from __future__ import annotations
 

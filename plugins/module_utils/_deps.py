@@ -9,44 +9,32 @@ Importing a module of the collection never fails; using a missing library does, 
 
 from __future__ import annotations
 
+import importlib
 import typing as t
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 
 MISSING: t.Dict[str, str] = {}
-"""Import error by library name."""
+"""Import error by distribution name."""
 
-try:
-    import requests
-except ImportError as error:
-    requests = None  # type: ignore[assignment]
-    MISSING["requests"] = str(error)
 
-try:
-    import yaml
-except ImportError as error:
-    yaml = None  # type: ignore[assignment]
-    MISSING["PyYAML"] = str(error)
+def _load(distribution: str, *modules: str) -> t.Any:
+    """Import modules and return the package they are in, or None where one is missing."""
+    try:
+        for module in modules:
+            importlib.import_module(module)
+        return importlib.import_module(modules[0].partition(".")[0])
+    except ImportError as error:
+        MISSING[distribution] = str(error)
+        return None
 
-try:
-    import kubernetes.client
-    import kubernetes.config
-except ImportError as error:
-    kubernetes = None
-    MISSING["kubernetes"] = str(error)
 
-try:
-    import keycloak
-except ImportError as error:
-    keycloak = None
-    MISSING["python-keycloak"] = str(error)
-
-try:
-    import boto3
-    import botocore
-except ImportError as error:
-    boto3 = botocore = None
-    MISSING["boto3"] = str(error)
+requests: t.Any = _load("requests", "requests")
+yaml: t.Any = _load("PyYAML", "yaml")
+kubernetes: t.Any = _load("kubernetes", "kubernetes.client", "kubernetes.config")
+keycloak: t.Any = _load("python-keycloak", "keycloak")
+boto3: t.Any = _load("boto3", "boto3")
+botocore: t.Any = _load("boto3", "botocore.config", "botocore.exceptions")
 
 
 def require(*names: str) -> None:

@@ -28,7 +28,7 @@ USER_AGENT = "eoepca.oapip"
 
 
 def retry_after(value: t.Optional[str]) -> t.Optional[float]:
-    """Return the seconds that a ``Retry-After`` header asks for; None where it says nothing usable."""
+    """Return the seconds that ``Retry-After`` asks for; None where it says nothing usable."""
     if not value:
         return None
     if value.strip().isdigit():
@@ -41,7 +41,7 @@ def retry_after(value: t.Optional[str]) -> t.Optional[float]:
 
 
 def pause(attempt: int, header: t.Optional[str] = None) -> float:
-    """Return the seconds before attempt ``attempt + 1``: the server's wish, else 0.5, 1, 2, ... with jitter."""
+    """Return the seconds before the next attempt: the server's wish, else 0.5, 1, 2, ... s."""
     wish = retry_after(header)
     if wish is not None:
         return wish
@@ -49,7 +49,7 @@ def pause(attempt: int, header: t.Optional[str] = None) -> float:
 
 
 def session(validate_certs: bool = True, ca_path: t.Optional[str] = None) -> t.Any:
-    """Return a ``requests.Session`` that trusts ``ca_path`` beside nothing else, or the system's store."""
+    """Return a ``requests.Session`` that trusts only ``ca_path``, or the system's store."""
     require("requests")
     made = requests.Session()
     made.verify = (ca_path or True) if validate_certs else False
@@ -112,7 +112,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def unreachable(doing: str, url: str, error: BaseException) -> OapipError:
-    """Return the error for a server that gave no answer, with the reason under the library's wrapping."""
+    """Return the error for a server that gave no answer, with the innermost reason."""
     where = urlsplit(url)
     text = root_cause(error)
     if isinstance(error, requests.exceptions.SSLError):
@@ -152,7 +152,7 @@ def message_of(response: t.Any) -> str:
 
 
 def words(body: t.Any) -> str:
-    """Return the message inside an error document of Keycloak, OAuth 2.0, Kubernetes or RFC 9457."""
+    """Return the message in an error document of Keycloak, OAuth 2.0, Kubernetes or RFC 9457."""
     if isinstance(body, str):
         return body[:300]
     if not isinstance(body, dict):

@@ -5,7 +5,7 @@
 """What every module of this collection shares: its context, its errors and its way in and out.
 
 A module file offers ``SPEC`` and ``run(params, ctx)``. ``run`` is called by :func:`run_module` in a
-module process, or by ``plugin_utils/_in_process.py`` in Ansible's worker. Both give the same result.
+module process, or by ``plugin_utils/_in_process.py`` in Ansible's worker, with the same result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Result = t.Dict[str, t.Any]
 
 
 class ModuleSpec(t.TypedDict, total=False):
-    """The keyword arguments that ``AnsibleModule`` and ``ArgumentSpecValidator`` both understand."""
+    """The keyword arguments that ``AnsibleModule`` and ``ArgumentSpecValidator`` share."""
 
     argument_spec: t.Dict[str, t.Dict[str, t.Any]]
     mutually_exclusive: t.List[t.List[str]]
@@ -90,8 +90,8 @@ class Context:
     check_mode: bool = False
     diff_mode: bool = False
     host: str = "localhost"
-    progress: t.Callable[[str], None] = lambda line: None
-    warn: t.Callable[[str], None] = lambda line: None
+    progress: t.Callable[[str], None] = lambda _line: None
+    warn: t.Callable[[str], None] = lambda _line: None
     secrets: t.Set[str] = field(default_factory=set)
 
     def say(self, line: str) -> None:

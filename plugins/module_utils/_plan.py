@@ -72,7 +72,7 @@ def fields_of(before: State, after: State, prefix: str = "") -> t.List[str]:
 
 
 def pick(current: State, desired: State) -> t.Dict[str, t.Any]:
-    """Return of ``current`` only the keys that ``desired`` has: what the user did not give is not compared."""
+    """Return ``current`` cut to the keys of ``desired``: what was not given is not compared."""
     return {key: current.get(key) for key in desired}
 
 

@@ -48,7 +48,9 @@ class Store:
             ),
         )
 
-    def call(self, doing: str, operation: str, **arguments: t.Any) -> t.Optional[t.Dict[str, t.Any]]:
+    def call(
+        self, doing: str, operation: str, **arguments: t.Any
+    ) -> t.Optional[t.Dict[str, t.Any]]:
         """Call an operation of the S3 API (``head_bucket``); None means that the thing is not there.
 
         :raises OapipError: refused, unreachable, or any other error than "absent".
@@ -67,11 +69,15 @@ class Store:
             if code in DENIED:
                 hint = "Check the access key, the secret key and what the key may do."
             text = str(told.get("Message") or "")
-            reason = ": ".join(part for part in (code, text) if part) or "the server gives no reason"
+            reason = (
+                ": ".join(part for part in (code, text) if part) or "the server gives no reason"
+            )
             raise OapipError(where, reason, hint, status) from None
         except (botocore.exceptions.BotoCoreError, ValueError) as error:
             hint = "Check the URL, the name resolution and the authorities trusted with ca_path."
-            raise OapipError(where, root_cause(error), hint, path=urlsplit(self.endpoint).path) from None
+            raise OapipError(
+                where, root_cause(error), hint, path=urlsplit(self.endpoint).path
+            ) from None
 
     def check_access(self) -> t.List[str]:
         """Return the names of the buckets; a wrong key fails here.
@@ -97,10 +103,16 @@ class Store:
             if "BucketAlreadyOwnedByYou" not in error.reason:
                 raise
 
-    def objects(self, bucket: str, prefix: str = "", most: int = 1000) -> t.List[t.Dict[str, t.Any]]:
+    def objects(
+        self, bucket: str, prefix: str = "", most: int = 1000
+    ) -> t.List[t.Dict[str, t.Any]]:
         """Return the objects under a prefix: key, size in bytes, time; at most ``most``."""
         answer = self.call(
-            f"listing {bucket}/{prefix}", "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most
+            f"listing {bucket}/{prefix}",
+            "list_objects_v2",
+            Bucket=bucket,
+            Prefix=prefix,
+            MaxKeys=most,
         )
         return list((answer or {}).get("Contents", []))
 

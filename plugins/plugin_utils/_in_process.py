@@ -18,7 +18,6 @@ from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     OapipError,
@@ -62,10 +61,7 @@ class InProcessAction(ActionBase):
         transport = getattr(self._connection, "transport", "local")
         environment = [env for env in (self._task.environment or []) if env]
         return bool(
-            transport != "local"
-            or self._task.async_val
-            or self._play_context.become
-            or environment
+            transport != "local" or self._task.async_val or self._play_context.become or environment
         )
 
     def _run_here(self, task_vars: t.Dict[str, t.Any]) -> t.Dict[str, t.Any]:
@@ -82,7 +78,7 @@ class InProcessAction(ActionBase):
                 {"failed": True, "msg": f"{prefix} {self._task.action}: {errors}"},
                 checked._no_log_values,
             )
-            return t.cast(t.Dict[str, t.Any], masked)
+            return t.cast("t.Dict[str, t.Any]", masked)
         ctx = Context(
             check_mode=bool(self._task.check_mode),
             diff_mode=bool(self._task.diff),
@@ -104,11 +100,11 @@ class InProcessAction(ActionBase):
     def _masked(self, result: t.Dict[str, t.Any], ctx: Context) -> t.Dict[str, t.Any]:
         if _mask is not None:  # core's own engine masks what ctx.secret registered
             return result
-        return t.cast(t.Dict[str, t.Any], remove_values(result, ctx.secrets))
+        return t.cast("t.Dict[str, t.Any]", remove_values(result, ctx.secrets))
 
 
 def plain(value: t.Any) -> t.Any:
-    """Return a value free of Ansible's tags and lazy containers, as SDKs and YAML writers expect."""
+    """Return a value free of Ansible's tags and lazy containers, as SDKs expect it."""
     if isinstance(value, t.Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
