@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.module_utils.common.parameters import env_fallback
+
 Options = t.Dict[str, t.Dict[str, t.Any]]
 
 
 def env(*names: str) -> t.Dict[str, t.Any]:
     """Return the part of an option's spec that lets it fall back to environment variables."""
-    from ansible.module_utils.basic import env_fallback
-
     return {"fallback": (env_fallback, list(names))}
 
 

@@ -109,7 +109,7 @@ def plain(value: t.Any) -> t.Any:
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
         return [plain(item) for item in value]
-    for kind in (bool, str, bytes, int, float):
+    for kind in (bool, str, int, float):
         if isinstance(value, kind):
             return value if type(value) is bool else kind(value)
     return value
