@@ -51,7 +51,7 @@ class Store:
     def call(
         self, doing: str, operation: str, **arguments: t.Any
     ) -> t.Optional[t.Dict[str, t.Any]]:
-        """Call an operation of the S3 API (``head_bucket``); None means that the thing is not there.
+        """Call an operation of the S3 API (``head_bucket``); None: the thing is not there.
 
         :raises OapipError: refused, unreachable, or any other error than "absent".
         """
