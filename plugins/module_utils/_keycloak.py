@@ -1,0 +1,491 @@
+# Copyright (c) 2026 the eoepca.oapip authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The one way to Keycloak: python-keycloak gives the connection and the token, the rest is here.
+
+    kc = connect(params, ctx)                        # no request yet; the first one logs in
+    kc.request("GET", "clients", query={"clientId": "x"})
+    kc.request("GET", "users", uid, absent=True)     # None when the answer is 404
+    kc.create("groups", body={"name": "x"})          # id of what was made
+    kc.client("x"), kc.client_secret("x"), kc.user("alice"), kc.user_exists("alice")
+    kc.token_probe()                                 # who logged in, what is missing
+
+Segments are below ``/admin/realms/{realm}`` and quoted here. Reads are repeated on transient
+faults, writes are sent once. A token that the server refuses is renewed once.
+
+API: https://www.keycloak.org/docs-api/latest/rest-api/index.html
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import threading
+import time
+import typing as t
+from urllib.parse import quote, urlsplit
+
+from ansible_collections.eoepca.oapip.plugins.module_utils import _http
+from ansible_collections.eoepca.oapip.plugins.module_utils._deps import keycloak, requests, require
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
+    Context,
+    OapipError,
+    Params,
+)
+
+Json = t.Dict[str, t.Any]
+T = t.TypeVar("T")
+R = t.TypeVar("R")
+
+MASKED = "**********"
+"""What Keycloak 26.8 shows instead of a secret to who may only view: unknown, never written."""
+
+PARALLEL = 8
+WRONG_URL = "Check server_url: the base URL, with the path where Keycloak has one (/auth)."
+NO_SUCH_PATH = "Unable to find matching"  # what the server says of a path that it does not know
+LOGIN_HINTS = {
+    "invalid_grant": "Check auth_username, auth_password and auth_realm.",
+    "invalid_client": "Check auth_client_id and auth_client_secret.",
+    "unauthorized_client": "Check auth_client_id and auth_client_secret, and the grants it may use.",
+}
+
+
+class _Wire:
+    """python-keycloak's connection, with the face of a ``requests.Session``.
+
+    Its errors hide the cause and its headers are shared, so both are handled here.
+    """
+
+    def __init__(self, connection: t.Any) -> None:
+        self.connection = connection
+        self.verify = connection.verify
+
+    def request(
+        self, method: str, url: str, data: t.Optional[str] = None, **kwargs: t.Any
+    ) -> t.Any:
+        call = getattr(self.connection, f"raw_{method.lower()}")
+        arguments = (url,) if method == "GET" else (url, data)
+        try:
+            response = call(*arguments, **(kwargs.get("params") or {}))
+        except keycloak.exceptions.KeycloakConnectionError as error:
+            raise error.__cause__ or error from None
+        if response.history:
+            there = urlsplit(response.url)
+            raise requests.exceptions.InvalidURL(
+                f"the server sends callers on to {there.scheme}://{there.netloc}"
+            )
+        return response
+
+
+class Keycloak:
+    """One realm of one Keycloak, as the account of the options sees it.
+
+    :param params: the options of :func:`_argspec.keycloak`.
+    """
+
+    def __init__(self, params: Params, ctx: t.Optional[Context] = None) -> None:
+        require("requests", "python-keycloak")
+        self.ctx = ctx or Context()
+        self.url: str = params["server_url"].rstrip("/")
+        self.realm: str = params["realm"]
+        self.issuer = f"{self.url}/realms/{quote(self.realm, safe='')}"
+        self.timeout: int = params.get("timeout") or 30
+        self.sent = 0  # requests but logins, for the benches
+        self._params = params
+        self._expires = 0.0
+        self._lock = threading.Lock()
+        self._openid = self._login_client(
+            params.get("auth_realm") or "master",
+            params.get("auth_client_id") or "admin-cli",
+            params.get("auth_client_secret"),
+        )
+        self._wire = _Wire(self._openid.connection)
+
+    def _login_client(self, realm: str, client_id: str, secret: t.Optional[str]) -> t.Any:
+        verify: t.Union[bool, str] = self._params.get("ca_path") or True
+        if self._params.get("validate_certs") is False:
+            verify = False
+            import urllib3
+
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        return keycloak.KeycloakOpenID(
+            server_url=f"{self.url}/",
+            realm_name=quote(realm, safe=""),
+            client_id=client_id,
+            client_secret_key=secret,
+            verify=verify,
+            timeout=self.timeout,
+            max_retries=0,
+            pool_maxsize=PARALLEL,
+        )
+
+    # ------------------------------------------------------------------ requests
+
+    def request(
+        self,
+        method: str,
+        *segments: str,
+        query: t.Optional[t.Mapping[str, t.Any]] = None,
+        body: t.Any = None,
+        doing: str = "",
+        absent: bool = False,
+    ) -> t.Any:
+        """Call the admin API below the realm; return the decoded answer, None where it is empty.
+
+        :param doing: what for, in words for the error message.
+        :param absent: return None where the server says 404 about the object (not about the realm).
+        :raises OapipError: every other answer than a 2xx.
+        """
+        doing = doing or f"{method} {'/'.join(segments)}"
+        response = self._answer(method, segments, query, body, doing)
+        status = response.status_code
+        if status == 404 and absent and self._is_absence(response):
+            return None
+        if not 200 <= status < 300:
+            raise self._failed(response, method, segments, doing)
+        if status == 204 or not response.content:
+            return None
+        return _http.json_of(response, self._at(doing))
+
+    def create(
+        self,
+        *segments: str,
+        body: t.Any,
+        query: t.Optional[t.Mapping[str, t.Any]] = None,
+        doing: str = "",
+    ) -> str:
+        """POST a new object and return its id, from ``Location`` or from the answer."""
+        doing = doing or f"creating {'/'.join(segments)}"
+        response = self._answer("POST", segments, query, body, doing)
+        if response.status_code != 201:
+            raise self._failed(response, "POST", segments, doing)
+        location = response.headers.get("Location")
+        if location:
+            return str(location.rstrip("/").rsplit("/", 1)[-1])
+        made = _http.json_of(response, self._at(doing))
+        return str(made.get("_id") or made["id"])
+
+    def _answer(
+        self,
+        method: str,
+        segments: t.Sequence[str],
+        query: t.Optional[t.Mapping[str, t.Any]],
+        body: t.Any,
+        doing: str,
+    ) -> t.Any:
+        parts = "/".join(
+            quote(part, safe="") for part in ("admin", "realms", self.realm, *segments)
+        )
+        for attempt in (1, 2):
+            token = self._token()
+            response = _http.send(
+                self._wire,
+                method,
+                f"{self.url}/{parts}",
+                self._at(doing),
+                timeout=self.timeout,
+                params=dict(query or {}),
+                data=None if body is None else json.dumps(body),
+            )
+            self.sent += 1
+            if response.status_code != 401 or attempt == 2:
+                break
+            self._forget(token)
+        return response
+
+    def each(self, function: t.Callable[[T], R], items: t.Sequence[T]) -> t.List[R]:
+        """Call ``function`` for every item, a few at a time; results keep the items' order."""
+        if len(items) < 2:
+            return [function(item) for item in items]
+        with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+            return list(pool.map(function, items))
+
+    def _at(self, doing: str) -> str:
+        return f"{doing} in realm {self.realm} at {self.url}"
+
+    @staticmethod
+    def _is_absence(response: t.Any) -> bool:
+        """Whether a 404 speaks of the object: not of the realm, not from a proxy."""
+        if not response.content:
+            return True
+        try:
+            said = _http.words(response.json())
+        except ValueError:
+            return False
+        return "Realm" not in said and NO_SUCH_PATH not in said
+
+    def _failed(
+        self, response: t.Any, method: str, segments: t.Sequence[str], doing: str
+    ) -> OapipError:
+        status = response.status_code
+        hint = ""
+        if status == 403:
+            hint = (
+                f"The account needs the role {role_for(method, segments)} of {self._role_client()}."
+            )
+        elif status == 404 and "Realm" in _http.message_of(response):
+            hint = f"Create the realm {self.realm}, or give the right name with realm."
+        elif status == 404 and not self._is_absence(response):
+            hint = WRONG_URL
+        elif status == 401:
+            hint = (
+                "The server refuses a token it has just given: check its clock and its host name."
+            )
+        elif status == 500:
+            hint = "Keycloak's own log says more."
+        return _http.failed(response, self._at(doing), hint)
+
+    def _role_client(self) -> str:
+        realm = self._params.get("auth_realm") or "master"
+        if realm == self.realm:
+            return f"the client realm-management in realm {realm}"
+        return f"the client {self.realm}-realm in realm {realm}"
+
+    # ------------------------------------------------------------------ token
+
+    def _token(self) -> str:
+        with self._lock:
+            headers = self._openid.connection.headers
+            if time.monotonic() >= self._expires:
+                headers.pop("Authorization", None)
+                token = self._log_in()
+                # renewed at 80 % of its life, so that it does not end between here and the server
+                self._expires = time.monotonic() + 0.8 * float(token.get("expires_in", 60))
+                headers["Content-Type"] = "application/json"
+                headers["Authorization"] = f"Bearer {token['access_token']}"
+            return str(headers["Authorization"])
+
+    def _forget(self, token: str) -> None:
+        with self._lock:
+            if self._openid.connection.headers.get("Authorization") == token:
+                self._expires = 0.0
+
+    def _log_in(self) -> Json:
+        params = self._params
+        username, password = params.get("auth_username"), params.get("auth_password")
+        realm = params.get("auth_realm") or "master"
+        if username and not password:
+            raise OapipError("logging in to Keycloak", "no password", "Give auth_password.")
+        if not username and not params.get("auth_client_secret"):
+            raise OapipError(
+                "logging in to Keycloak",
+                "no account",
+                "Give auth_username and auth_password, or auth_client_id and auth_client_secret.",
+            )
+        who = username or params.get("auth_client_id")
+        return self._grant(self._openid, username, password, f"logging in as {who} (realm {realm})")
+
+    def user_token(
+        self, client_id: str, username: str, password: str, secret: t.Optional[str] = None
+    ) -> str:
+        """Return an access token of a user of the realm, by the direct grant of ``client_id``.
+
+        :raises OapipError: wrong password, or a client that may not do this.
+        """
+        client = self._login_client(self.realm, client_id, secret)
+        doing = f"getting a token for {username} with client {client_id} (realm {self.realm})"
+        token = self._grant(client, username, password, doing)["access_token"]
+        return self.ctx.secret(str(token))
+
+    def _grant(
+        self, openid: t.Any, username: t.Optional[str], password: t.Optional[str], doing: str
+    ) -> Json:
+        """Ask for a token; a refusal is never repeated, as it counts towards a lock-out."""
+        path = urlsplit(f"{self.url}/realms/{openid.realm_name}/protocol/openid-connect/token").path
+        where = f"{doing} at {self.url}"
+
+        try:
+            answer = _http.send(
+                _Login(openid, username, password), "GET", f"{self.url}{path}", where
+            )
+        except keycloak.exceptions.KeycloakError as error:
+            raise _refused(error, where, path) from None
+        return t.cast("Json", answer.token)
+
+    # ------------------------------------------------------------------ UMA
+
+    def uma_decision(self, client_id: str, token: str, permission: str) -> t.Tuple[bool, str]:
+        """Ask for the decision that a gateway asks for, with a user's own token.
+
+        :param permission: id of a resource, with ``#scope`` where one is meant.
+        :returns: whether it was granted, and Keycloak's words where not.
+        :raises OapipError: an answer that is no decision.
+
+        UMA 2.0 Grant, section 3.3.1; ``response_mode=decision`` is Keycloak's.
+        """
+        doing = f"asking for the decision on {permission} of client {client_id}"
+        http = _http.session(
+            self._params.get("validate_certs") is not False, self._params.get("ca_path")
+        )
+        response = _http.send(
+            http,
+            "POST",
+            f"{self.issuer}/protocol/openid-connect/token",
+            self._at(doing),
+            timeout=self.timeout,
+            retry=True,  # it changes nothing
+            headers={"Authorization": f"Bearer {token}"},
+            data={
+                "grant_type": "urn:ietf:params:oauth:grant-type:uma-ticket",
+                "audience": client_id,
+                "response_mode": "decision",
+                "permission": permission,
+            },
+        )
+        self.sent += 1
+        if response.status_code == 200:
+            return _http.json_of(response, doing).get("result") is True, ""
+        said = _http.message_of(response)
+        if response.status_code == 403 or (response.status_code == 400 and "invalid_" in said):
+            return False, said
+        hint = "The token is expired or of another realm." if response.status_code == 401 else ""
+        raise _http.failed(response, self._at(doing), hint)
+
+    # ------------------------------------------------------------------ look-ups
+
+    def client(self, client_id: str) -> t.Optional[Json]:
+        """Return the representation of a client, None where there is none."""
+        found = self.request(
+            "GET", "clients", query={"clientId": client_id}, doing=f"reading client {client_id}"
+        )
+        return next((one for one in found if one["clientId"] == client_id), None)
+
+    def client_secret(self, client_id: str) -> t.Optional[str]:
+        """Return the secret of a client, registered as a secret; None where there is no client.
+
+        :raises OapipError: the account may not see it, or the client is public.
+        """
+        doing = f"reading the secret of client {client_id}"
+        client = self.client(client_id)
+        if client is None:
+            return None
+        secret = client.get("secret")
+        if not secret:
+            answer = self.request("GET", "clients", client["id"], "client-secret", doing=doing)
+            secret = (answer or {}).get("value")
+        if not secret:
+            raise OapipError(self._at(doing), "the client has none", "Is it public?")
+        if secret == MASKED:
+            raise OapipError(
+                self._at(doing),
+                "the server shows it masked",
+                f"The account needs the role manage-clients of {self._role_client()}.",
+            )
+        return self.ctx.secret(str(secret))
+
+    def user(self, username: str) -> t.Optional[Json]:
+        """Return the representation of a user, None where there is none. Names are lower case."""
+        found = self.request(
+            "GET",
+            "users",
+            query={"username": username, "exact": "true"},
+            doing=f"looking for user {username}",
+        )
+        wanted = username.lower()
+        return next((one for one in found if one["username"].lower() == wanted), None)
+
+    def user_exists(self, username: str) -> bool:
+        """Whether the realm has a user of exactly this name."""
+        return self.user(username) is not None
+
+    def token_probe(self) -> Json:
+        """Log in and read; return ``realm``, ``issuer`` and ``missing``, the roles wanting.
+
+        :raises OapipError: unreachable, wrong password, unknown realm, no right at all.
+        """
+        self.request("GET", doing="reading the realm")
+        missing: t.List[str] = []
+        clients: t.List[Json] = []
+        for role, segment in (("manage-clients", "clients"), ("manage-users", "users")):
+            try:
+                found = self.request("GET", segment, query={"first": 0, "max": 20})
+            except OapipError as error:
+                if error.status != 403:
+                    raise
+                missing.append(role)
+                continue
+            if segment == "clients":
+                clients = found
+            may = [
+                bool(one["access"].get("manage") or one["access"].get("configure"))
+                for one in found
+                if "access" in one
+            ]
+            if may and not any(may):
+                missing.append(role)
+        if clients:
+            try:
+                self.request(
+                    "GET", "clients", clients[0]["id"], "authz", "resource-server", absent=True
+                )
+            except OapipError as error:
+                if error.status != 403:
+                    raise
+                missing.append("manage-authorization")
+        return {"realm": self.realm, "issuer": self.issuer, "missing": missing}
+
+
+class _Token(t.NamedTuple):
+    """A good login in the shape that :func:`_http.send` looks at."""
+
+    token: Json
+    status_code: int = 200
+    headers: t.Mapping[str, str] = {}
+
+
+class _Login:
+    """python-keycloak's login with the face of a session, so that :func:`_http.send` repeats it."""
+
+    def __init__(self, openid: t.Any, username: t.Optional[str], password: t.Optional[str]) -> None:
+        self.verify = openid.connection.verify
+        self.openid = openid
+        self.username = username or ""
+        self.password = password or ""
+
+    def request(self, *dummy: t.Any, **dummies: t.Any) -> _Token:
+        """Log in once; the arguments are those of the request that this stands for."""
+        grant = "password" if self.username else "client_credentials"
+        try:
+            return _Token(self.openid.token(self.username, self.password, grant_type=grant))
+        except keycloak.exceptions.KeycloakConnectionError as error:
+            raise error.__cause__ or error from None
+        except keycloak.exceptions.KeycloakError as error:
+            if error.response_code not in _http.TRANSIENT:
+                raise
+            said = f"the server answers {error.response_code}"
+            raise requests.exceptions.ConnectionError(said) from None
+
+
+def _refused(error: t.Any, where: str, path: str) -> OapipError:
+    """Return the error for a login that the server refused, in its own words."""
+    try:
+        body = json.loads(error.response_body or b"")
+    except ValueError:
+        hint = WRONG_URL
+        reason = "the answer is not Keycloak's"
+        return OapipError(where, reason, hint, error.response_code, path)
+    hint = LOGIN_HINTS.get(str(body.get("error")), "")
+    said = _http.words(body)
+    if error.response_code == 404:
+        hint = WRONG_URL if NO_SUCH_PATH in said else "Check auth_realm."
+    elif "not fully set up" in said:
+        hint = "The account lacks an email, a name or an action that its owner has to do first."
+    return OapipError(where, said or "refused", hint, error.response_code, path)
+
+
+def role_for(method: str, segments: t.Sequence[str]) -> str:
+    """Return the realm-management role that a call needs."""
+    verb = "view" if method == "GET" else "manage"
+    if "authz" in segments:
+        return f"{verb}-authorization"
+    if segments and segments[0] in ("users", "groups", "group-by-path"):
+        return f"{verb}-users"
+    if segments and segments[0] in ("clients", "client-scopes"):
+        return f"{verb}-clients"
+    return f"{verb}-realm"
+
+
+def connect(params: Params, ctx: t.Optional[Context] = None) -> Keycloak:
+    """Return the client for the options of :func:`_argspec.keycloak`; no request is made yet."""
+    return Keycloak(params, ctx)
