@@ -72,7 +72,9 @@ def _paragraphs(value: str | list[str]) -> list[str]:
 
 def _plain(text: str) -> str:
     text = re.sub(r"\b[UL]\(([^()]*)\)", lambda found: found.group(1).split(",")[-1].strip(), text)
-    return _MARKUP.sub(lambda found: f"`{found.group(2) or found.group(3)}`", " ".join(text.split()))
+    return _MARKUP.sub(
+        lambda found: f"`{found.group(2) or found.group(3)}`", " ".join(text.split())
+    )
 
 
 if __name__ == "__main__":

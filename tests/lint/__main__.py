@@ -6,6 +6,7 @@ Needs nothing but Python: tools are installed into the sandbox's cache on first 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from .gates import GATES, WORKERS, Gate
 from .venvs import ROOT, VenvError
 
 _LOGS = ROOT / ".sandbox" / "logs"
+_ERROR = re.compile(r"^(ERROR|FATAL|WARNING: Skipping)\b")
 _screen = threading.Lock()
 
 
@@ -51,6 +53,12 @@ def _run(gate: Gate) -> Outcome:
     return outcome
 
 
+def _tail(log: Path) -> list[str]:
+    """Return the lines that name errors when there are such lines, else the last ones."""
+    lines = log.read_text(errors="replace").splitlines()
+    return [line for line in lines if _ERROR.search(line)][:60] or lines[-60:]
+
+
 def main() -> int:
     """Run the gates named on the command line, or all of them."""
     names = [gate.name for gate in GATES]
@@ -67,11 +75,13 @@ def main() -> int:
         outcomes = list(pool.map(_run, [gate for gate in GATES if not asked or gate.name in asked]))
     for outcome in outcomes:
         if not outcome.passed:
-            tail = outcome.log.read_text(errors="replace").splitlines()[-60:]
-            _say("\n".join([f"\n--- {outcome.gate.name} (whole log: {outcome.log.relative_to(ROOT)})", *tail]))
+            where = outcome.log.relative_to(ROOT)
+            _say(f"\n--- {outcome.gate.name} (whole log: {where})")
+            _say("\n".join(_tail(outcome.log)))
     _say("\ngate            result  seconds")
     for outcome in outcomes:
-        _say(f"{outcome.gate.name:<15} {'ok' if outcome.passed else 'FAILED':<6} {outcome.seconds:>8.1f}")
+        verdict = "ok" if outcome.passed else "FAILED"
+        _say(f"{outcome.gate.name:<15} {verdict:<6} {outcome.seconds:>8.1f}")
     failed = sum(not outcome.passed for outcome in outcomes)
     _say(f"{len(outcomes) - failed} passed, {failed} failed in {time.monotonic() - start:.0f} s")
     return 1 if failed else 0

@@ -25,7 +25,9 @@ class Gate:
 
 
 def _lint_venv() -> Path:
-    return venvs.ensure("venv-lint", "requirements-lint.txt", "-c", str(venvs.ROOT / "constraints.txt"))
+    return venvs.ensure(
+        "venv-lint", "requirements-lint.txt", "-c", str(venvs.ROOT / "constraints.txt")
+    )
 
 
 def _galaxy_venv() -> Path:
@@ -47,7 +49,6 @@ def _call(log: TextIO, venv: Path, *command: str, cwd: Path = TREE, **extra: str
 def ansible_test(log: TextIO) -> bool:
     """Every sanity test of ansible-core, on every Python found that it supports."""
     venv = _lint_venv()
-    venvs.environment(venv)
     venvs.write_pip_conf(venv)
     venvs.write_pip_bootstrap(venv)
     return _call(log, venv, "ansible-test", "sanity", "--local", "--requirements", "--color", "no")
@@ -100,7 +101,13 @@ def docs(log: TextIO) -> bool:
     return _call(
         log,
         _lint_venv(),
-        *("antsibull-docs", "lint-collection-docs", *options, "--disallow-unknown-collection-refs", "."),
+        *(
+            "antsibull-docs",
+            "lint-collection-docs",
+            *options,
+            "--disallow-unknown-collection-refs",
+            ".",
+        ),
     )
 
 
@@ -126,7 +133,7 @@ def galaxy(log: TextIO) -> bool:
     dist.mkdir(exist_ok=True)
     for old in dist.glob("*.tar.gz"):
         old.unlink()
-    build = ("ansible-galaxy", "collection", "build", "--force", "--output-path", str(dist), str(TREE))
+    build = ("ansible-galaxy", "collection", "build", "--output-path", str(dist), str(TREE))
     if not _call(log, venv, *build, cwd=dist):
         return False
     (artifact,) = dist.glob("*.tar.gz")

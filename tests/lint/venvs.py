@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import os
 import re
@@ -17,6 +18,8 @@ CACHE = ROOT / ".sandbox" / "cache"
 HOME = CACHE / "lint-home"
 
 _PYTHONS = [f"python3.{minor}" for minor in range(9, 16)]
+_SECTIONS = ("global", "install", ":env:")
+_NOT_FOR_TOOLS = ("user", "target", "constraint")
 _locks: dict[str, threading.Lock] = {}
 _guard = threading.Lock()
 
@@ -68,7 +71,8 @@ def environment(venv: Path) -> dict[str, str]:
     return env
 
 
-def interpreters() -> list[str]:
+@functools.cache
+def interpreters() -> tuple[str, ...]:
     """Return the folders of working Pythons: shims of version managers exit 127 when asked."""
     found: dict[str, str] = {}
     folders = [*map(Path, os.get_exec_path()), *Path.home().glob(".pyenv/versions/*/bin")]
@@ -84,7 +88,7 @@ def interpreters() -> list[str]:
             )
             if probe.returncode == 0:
                 found[name] = str(Path(probe.stdout.strip()).parent)
-    return list(dict.fromkeys(found.values()))
+    return tuple(dict.fromkeys(found.values()))
 
 
 def _plain_path() -> Iterator[str]:
@@ -99,9 +103,9 @@ def write_pip_conf(venv: Path) -> None:
     listed = _run([str(venv / "bin" / "pip"), "config", "list"])
     settings: dict[str, str] = {}
     for line in listed.splitlines():
-        key, _, value = line.partition("=")
-        section, _, name = key.rpartition(".")
-        if section in ("global", "install", ":env:") and name not in ("user", "target", "constraint"):
+        key, value = line.split("=", 1)
+        section, name = key.rsplit(".", 1)
+        if section in _SECTIONS and name not in _NOT_FOR_TOOLS:
             settings[name] = str(ast.literal_eval(value)).replace("\n", "\n    ")
     proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     if proxy:
@@ -122,8 +126,8 @@ def write_pip_bootstrap(venv: Path) -> None:
     ansible-test downloads that script from a host of its own; only a package registry may be
     reachable here, and the same release of pip is there.
     """
-    (source,) = venv.glob("lib/python3.*/site-packages/ansible_test/_internal/python_requirements.py")
-    match = re.search(r"pip='([\d.]+)'", source.read_text())
+    (package,) = venv.glob("lib/python3.*/site-packages/ansible_test/_internal")
+    match = re.search(r"pip='([\d.]+)'", (package / "python_requirements.py").read_text())
     if not match:
         raise VenvError("this ansible-core names no version of pip for its sanity tests")
     version = match.group(1)
@@ -131,7 +135,8 @@ def write_pip_bootstrap(venv: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     wheel = folder / f"pip-{version}-py3-none-any.whl"
     if not wheel.exists():
-        _run([str(venv / "bin" / "pip"), "download", "-q", f"pip=={version}", "--no-deps", "-d", str(folder)])
+        download = [str(venv / "bin" / "pip"), "download", "-q", "--no-deps", "-d", str(folder)]
+        _run([*download, f"pip=={version}"])
     (folder / f"get_pip_{version.replace('.', '_')}.py").write_text(
         "import sys\n"
         f"sys.path.insert(0, {str(wheel)!r})\n"
