@@ -1,0 +1,1 @@
+stand-in: placeholder of eoapi_service.py

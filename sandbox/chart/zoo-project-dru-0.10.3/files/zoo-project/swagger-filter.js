@@ -1,0 +1,1 @@
+stand-in: placeholder of swagger-filter.js

@@ -1,0 +1,1 @@
+// stand-in: {{ include "zoo-project-dru.hosturl" . }}/ogc-api/api
