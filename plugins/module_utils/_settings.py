@@ -15,9 +15,8 @@ from pathlib import Path
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.eoepca.oapip.plugins.module_utils._deps import require, yaml
 
-NAME = re.compile(r"\boapip_[a-z0-9_]+\b")
+NAME = re.compile(r"(?<![.\w])oapip_[a-z0-9_]+\b")
 DIRECT = re.compile(r"^\{\{ (oapip_[a-z0-9_]+)(?P<default> \| default\(.*\))? \}\}$")
-MODULES = re.compile(r"^oapip_(settings_info|report|lock|route|release|probe|storage|sample)$")
 KEYCLOAK = ("oapip_keycloak_url", "oapip_keycloak_admin_user", "oapip_keycloak_admin_password")
 
 
@@ -40,8 +39,7 @@ def read(roles: str, playbooks: str) -> Settings:
         options = specs["argument_specs"]["main"]["options"]
         _collect(declared, options, settings)
     for playbook in sorted(Path(playbooks).glob("**/*.yml")):
-        names = set(NAME.findall(playbook.read_text(encoding="utf-8")))
-        settings.known |= {name for name in names if not MODULES.match(name)}
+        settings.known |= set(NAME.findall(playbook.read_text(encoding="utf-8")))
     return settings
 
 

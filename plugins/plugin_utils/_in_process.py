@@ -10,7 +10,6 @@ stand for the target (another connection, become, async, environment), the modul
 
 from __future__ import annotations
 
-import types
 import typing as t
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -35,7 +34,7 @@ except ImportError:
 class InProcessAction(ActionBase):
     """Subclasses set ``module`` to their module file, imported at the top of the action file."""
 
-    module: t.ClassVar[types.ModuleType]
+    module: t.Any
     _supports_check_mode = True
     _supports_diff = True
     _supports_async = True
