@@ -1,0 +1,37 @@
+"""What unit and component tests share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+COLLECTIONS = ROOT / ".sandbox" / "collections"
+
+
+def _make_importable() -> None:
+    """Make `ansible_collections.eoepca.oapip` this checkout, whatever its folder is called."""
+    link = COLLECTIONS / "ansible_collections" / "eoepca" / "oapip"
+    if not link.exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(ROOT, target_is_directory=True)
+    for folder in (str(COLLECTIONS), str(ROOT)):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+
+
+_make_importable()
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> dict[str, Any]:
+    """Return what the sandbox recorded: ports, URLs, credentials, paths."""
+    path = ROOT / ".sandbox" / "run" / "sandbox.json"
+    if not path.exists():
+        pytest.fail("no sandbox is up: run `make demo` first")
+    recorded: dict[str, Any] = json.loads(path.read_text())
+    return recorded
