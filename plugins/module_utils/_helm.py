@@ -1,0 +1,260 @@
+# Copyright (c) 2026 the eoepca.oapip authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Helm: what a release records is read from its Secret; the helm program only writes.
+
+A release Secret holds base64 of gzip of JSON (https://helm.sh/docs/topics/advanced/#storage-backends).
+Values go to helm on stdin: they touch no command line and no file.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import inspect
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import typing as t
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansible_collections.eoepca.oapip.plugins.module_utils import _deps, _postrender
+from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Obj
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._plan import SECRET
+
+SECRET_TYPE = "helm.sh/release.v1"
+HISTORY = 5
+OLDEST = (3, 14)
+PLUGIN = "oapip"
+PLUGIN_YAML = """\
+apiVersion: v1
+type: postrenderer/v1
+name: {name}
+version: 1.0.0
+runtime: subprocess
+runtimeConfig:
+  platformCommand:
+    - command: {command}
+      args: {args}
+"""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One revision of a release, as its Secret records it."""
+
+    name: str
+    namespace: str
+    revision: int
+    status: str
+    """deployed, failed, superseded, uninstalling, pending-install, -upgrade or -rollback."""
+    chart: str
+    version: str
+    values: Obj = field(repr=False)
+    manifest: str = field(repr=False)
+    updated: str = ""
+
+    @property
+    def pending(self) -> bool:
+        """Whether another run is at work on it, or died doing so."""
+        return self.status.startswith("pending-")
+
+    @property
+    def objects(self) -> t.List[Obj]:
+        """The objects of the manifest, hooks and tests left out as Helm does."""
+        return documents(self.manifest)
+
+
+def documents(manifest: str) -> t.List[Obj]:
+    """Parse a manifest, document by document."""
+    _deps.require("PyYAML")
+    loader = getattr(_deps.yaml, "CSafeLoader", _deps.yaml.SafeLoader)
+    texts = re.split(r"(?m)^---[ \t]*$", manifest)
+    parsed = (_deps.yaml.load(text, loader) for text in texts)  # a safe loader, see above
+    return [item for item in parsed if isinstance(item, dict) and "kind" in item]
+
+
+def decode(secret: Obj) -> Release:
+    """Read a release Secret.
+
+    :raises OapipError: the Secret does not hold a release.
+    """
+    try:
+        packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
+        text = gzip.decompress(packed) if packed[:3] == b"\x1f\x8b\x08" else packed
+        data = json.loads(text)
+        chart, info = data["chart"]["metadata"], data["info"]
+        return Release(
+            name=data["name"],
+            namespace=data.get("namespace", ""),
+            revision=int(data["version"]),
+            status=info["status"],
+            chart=chart["name"],
+            version=chart["version"],
+            values=data.get("config") or {},
+            manifest=data.get("manifest") or "",
+            updated=str(info.get("last_deployed", "")),
+        )
+    except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
+        name = secret.get("metadata", {}).get("name", "?")
+        raise OapipError(
+            f"reading the Helm release in Secret {name}", f"it is not a release ({error})"
+        ) from None
+
+
+def revisions(secrets: t.Iterable[Obj], name: str) -> t.List[Release]:
+    """The revisions of a release among some Secrets, the newest first."""
+    mine = [
+        secret
+        for secret in secrets
+        if secret.get("type") == SECRET_TYPE
+        and (secret["metadata"].get("labels") or {}).get("name") == name
+    ]
+    return sorted((decode(item) for item in mine), key=lambda item: -item.revision)
+
+
+@dataclass
+class Helm:
+    """The helm program, bound to one release on one cluster."""
+
+    release: str
+    namespace: str
+    binary: str = "helm"
+    kubeconfig: t.Optional[str] = None
+    context: t.Optional[str] = None
+    timeout: int = 600
+    hide: t.Collection[str] = ()
+
+    def upgrade(
+        self,
+        chart: str,
+        repo: t.Optional[str],
+        version: str,
+        values: Obj,
+        patches: t.Mapping[str, t.Any],
+    ) -> None:
+        """Install or upgrade; returns when the objects are written, not when they are ready."""
+        args = ["upgrade", "--install", self.release, chart, "--values", "-"]
+        args += ["--version", version, "--history-max", str(HISTORY)]
+        if repo:
+            args += ["--repo", repo]
+        doing = f"installing or upgrading Helm release {self.release}"
+        with tempfile.TemporaryDirectory(prefix="oapip-") as folder:
+            more, env = self._post_renderer(Path(folder), patches) if patches else ([], {})
+            self._run([*args, *self._force(), *more], doing, json.dumps(values), env)
+
+    def rollback(self, revision: int) -> None:
+        """Write the objects of an earlier revision again."""
+        args = ["rollback", self.release, str(revision), "--history-max", str(HISTORY)]
+        doing = f"rolling Helm release {self.release} back to revision {revision}"
+        self._run([*args, *self._force()], doing)
+
+    def uninstall(self) -> None:
+        """Delete the objects of the release and its history."""
+        args = ["uninstall", self.release, "--wait", "--ignore-not-found"]
+        self._run(args, f"uninstalling Helm release {self.release}")
+
+    def version(self) -> t.Tuple[int, ...]:
+        """The version of the program.
+
+        :raises OapipError: it is missing, or too old.
+        """
+        doing = "asking helm for its version"
+        text = self._call(["version", "--template", "{{.Version}}"], doing)
+        found = tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+        if found < OLDEST:
+            raise OapipError(
+                f"using {self.binary}",
+                f"it is version {text.strip()}",
+                "Install Helm 3.14 or newer, or set helm_binary.",
+            )
+        return found
+
+    def _force(self) -> t.List[str]:
+        """Helm 4 applies on the server: a field that somebody else changed is taken back."""
+        return ["--server-side=true", "--force-conflicts"] if self.version() >= (4,) else []
+
+    def _post_renderer(
+        self, folder: Path, patches: t.Mapping[str, t.Any]
+    ) -> t.Tuple[t.List[str], t.Dict[str, str]]:
+        """Arguments and environment for the post-renderer: Helm 3 runs a program, 4 a plugin."""
+        script, data = folder / "render.py", folder / "patches.json"
+        script.write_text(inspect.getsource(_postrender), encoding="utf-8")
+        data.write_text(json.dumps(patches), encoding="utf-8")
+        python = [sys.executable, str(script), str(data)]
+        if self.version() < (4,):
+            args = ["--post-renderer", python[0]]
+            return args + [f"--post-renderer-args={part}" for part in python[1:]], {}
+        plugin = folder / "plugins" / PLUGIN
+        plugin.mkdir(parents=True)
+        words = {"name": PLUGIN, "command": json.dumps(python[0]), "args": json.dumps(python[1:])}
+        (plugin / "plugin.yaml").write_text(PLUGIN_YAML.format(**words), encoding="utf-8")
+        return ["--post-renderer", PLUGIN], {"HELM_PLUGINS": str(plugin.parent)}
+
+    def _run(
+        self,
+        args: t.Sequence[str],
+        doing: str,
+        stdin: str = "",
+        env: t.Optional[t.Mapping[str, str]] = None,
+    ) -> str:
+        more = ["--namespace", self.namespace, "--timeout", f"{self.timeout}s"]
+        more += ["--kubeconfig", self.kubeconfig] if self.kubeconfig else []
+        more += ["--kube-context", self.context] if self.context else []
+        return self._call([*args, *more], doing, stdin, env)
+
+    def _call(
+        self,
+        args: t.Sequence[str],
+        doing: str,
+        stdin: str = "",
+        env: t.Optional[t.Mapping[str, str]] = None,
+    ) -> str:
+        program = shutil.which(self.binary)
+        if program is None:
+            hint = "Install Helm 3.14 or newer on the host that runs this task, or set helm_binary."
+            raise OapipError(doing, f"the program {self.binary} was not found", hint)
+        process = subprocess.Popen(
+            [program, *args],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**_environment(), **(env or {})},
+        )
+        try:
+            out, errors = process.communicate(stdin, timeout=self.timeout + 30)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)  # helm then marks the release as failed
+            try:
+                process.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise OapipError(doing, f"helm did not end within {self.timeout} s") from None
+        if process.returncode:
+            hint = "The chart and the values decide this; see the message."
+            raise OapipError(doing, self._words(errors), hint)
+        return out
+
+    def _words(self, errors: str) -> str:
+        """Helm's own message without its log lines and without secrets."""
+        noise = re.compile(r"level=|time=|WARNING:|[WIE]\d{4} ")
+        lines = [line for line in errors.splitlines() if line and not noise.match(line)]
+        text = " ".join(lines or errors.splitlines())[-800:].removeprefix("Error: ")
+        for secret in sorted(filter(None, self.hide), key=len, reverse=True):
+            text = text.replace(secret, SECRET)
+        return text or "helm gave no reason"
+
+
+def _environment() -> t.Dict[str, str]:
+    """The environment for helm: without what would change which release or cluster is meant."""
+    drop = {"HELM_NAMESPACE", "HELM_DRIVER", "HELM_DEBUG", "HELM_KUBECONTEXT", "HELM_KUBETOKEN"}
+    return {key: value for key, value in os.environ.items() if key not in drop}
