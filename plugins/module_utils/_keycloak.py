@@ -47,7 +47,7 @@ NO_SUCH_PATH = "Unable to find matching"  # what the server says of a path that 
 LOGIN_HINTS = {
     "invalid_grant": "Check auth_username, auth_password and auth_realm.",
     "invalid_client": "Check auth_client_id and auth_client_secret.",
-    "unauthorized_client": "Check auth_client_id and auth_client_secret, and the grants it may use.",
+    "unauthorized_client": "Check auth_client_id, auth_client_secret and its grants.",
 }
 
 
@@ -443,8 +443,9 @@ class _Login:
         self.username = username or ""
         self.password = password or ""
 
-    def request(self, *dummy: t.Any, **dummies: t.Any) -> _Token:
+    def request(self, method: str, url: str, **kwargs: t.Any) -> _Token:
         """Log in once; the arguments are those of the request that this stands for."""
+        del method, url, kwargs
         grant = "password" if self.username else "client_credentials"
         try:
             return _Token(self.openid.token(self.username, self.password, grant_type=grant))

@@ -1,0 +1,291 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026 the eoepca.oapip authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One OIDC client of Keycloak, and the audience that tokens for it carry."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keycloak_client
+short_description: Settle an OIDC client of Keycloak without losing its authorization data
+description:
+  - Creates, converges or removes one OpenID Connect client.
+  - Only options that are given are compared and changed. The client is always read whole, merged
+    and written whole, as a partial update makes Keycloak delete all authorization data of a client.
+  - Adds the audience that access tokens must carry, as a default client scope of this client and of
+    the clients that users get their tokens from.
+version_added: 1.0.0
+author:
+  - eoepca.oapip contributors (@eoepca)
+extends_documentation_fragment:
+  - eoepca.oapip._attributes
+  - eoepca.oapip._attributes.keycloak
+  - eoepca.oapip._keycloak
+options:
+  state:
+    description:
+      - Whether the client exists. V(absent) also takes the audience scope from all clients.
+    type: str
+    choices: [present, absent]
+    default: present
+  client_id:
+    description:
+      - Client ID.
+    type: str
+    required: true
+  name:
+    description:
+      - Display name (C(name)).
+    type: str
+  description:
+    description:
+      - Description (C(description)).
+    type: str
+  public:
+    description:
+      - Whether the client has no secret (C(publicClient)). A new client is confidential.
+    type: bool
+  secret:
+    description:
+      - Secret of a confidential client. Without it, Keycloak makes one and it is kept.
+      - A secret that equals the server's is no change.
+    type: str
+  return_secret:
+    description:
+      - Whether to return the client's secret as RV(secret). Set C(no_log) on the task then.
+    type: bool
+    default: false
+  root_url:
+    description:
+      - Root URL, to which relative URIs are added (C(rootUrl)).
+    type: str
+  redirect_uris:
+    description:
+      - Valid redirect URIs, as a set (C(redirectUris)). A new client has none.
+    type: list
+    elements: str
+  web_origins:
+    description:
+      - Origins that browsers may send tokens from, as a set (C(webOrigins)).
+    type: list
+    elements: str
+  standard_flow:
+    description:
+      - Whether the authorization code flow is on (C(standardFlowEnabled)). On in a new client.
+    type: bool
+  direct_access_grants:
+    description:
+      - Whether the password grant is on (C(directAccessGrantsEnabled)). Off in a new client.
+    type: bool
+  service_accounts:
+    description:
+      - Whether the client has a service account (C(serviceAccountsEnabled)). Off in a new client.
+    type: bool
+  authorization:
+    description:
+      - Whether the client has authorization services (C(authorizationServicesEnabled)), with
+        resources, policies and permissions. Implies O(service_accounts=true) and O(public=false).
+      - Turning it off destroys them; that needs O(force=true).
+    type: bool
+  device_grant:
+    description:
+      - Whether the device authorization grant is on.
+    type: bool
+  pkce:
+    description:
+      - Method of Proof Key for Code Exchange that the client must use.
+    type: str
+    choices: [S256, plain, none]
+  attributes:
+    description:
+      - Attributes to set; others are kept. An empty or null value removes the attribute.
+    type: dict
+  audience:
+    description:
+      - IDs of clients that access tokens must name as audience. They are put into a client scope
+        C(<client_id>-audience), a default scope of this client and of O(token_clients).
+      - An empty list removes that scope. Without this option it is left alone.
+    type: list
+    elements: str
+  token_clients:
+    description:
+      - IDs of other clients that users get tokens from, for use at this one.
+    type: list
+    elements: str
+  marker:
+    description:
+      - Text that says who owns the client, kept as its attribute C(oapip.owner). A client with
+        another owner is neither changed nor removed, unless O(force=true).
+    type: str
+  force:
+    description:
+      - Whether to change or remove a client that is not ours, and to allow a change that destroys
+        authorization data.
+    type: bool
+    default: false
+seealso:
+  - module: eoepca.oapip.keycloak_protect
+"""
+
+EXAMPLES = r"""
+- name: The engine's client
+  eoepca.oapip.keycloak_client:
+    server_url: https://auth.example.org
+    realm: eoepca
+    auth_username: admin
+    auth_password: "{{ keycloak_admin_password }}"
+    client_id: oapip-engine
+    root_url: https://zoo.example.org
+    redirect_uris:
+      - https://zoo.example.org/*
+    web_origins:
+      - https://zoo.example.org
+    authorization: true
+    audience:
+      - oapip-engine
+    token_clients:
+      - oapip-cli
+    marker: oapip-engine 8e6a1c7e-4c0e-4f0e-9d52-0a9c2f6f6a11
+
+- name: Remove it
+  eoepca.oapip.keycloak_client:
+    server_url: https://auth.example.org
+    realm: eoepca
+    auth_username: admin
+    auth_password: "{{ keycloak_admin_password }}"
+    client_id: oapip-engine
+    marker: oapip-engine 8e6a1c7e-4c0e-4f0e-9d52-0a9c2f6f6a11
+    token_clients:
+      - oapip-cli
+    state: absent
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed, or would be in check mode.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    action:
+      description: V(create), V(update) or V(delete).
+      type: str
+    kind:
+      description: V(client), V(client_scope) or V(default_client_scope).
+      type: str
+    name:
+      description: Name of the object.
+      type: str
+    fields:
+      description: Fields that an update touches.
+      type: list
+      elements: str
+assumed:
+  description: Clients that check mode assumed to exist.
+  returned: success
+  type: list
+  elements: str
+client:
+  description: The client after the call, in the names of the options.
+  returned: when O(state=present)
+  type: dict
+  sample:
+    authorization: true
+    public: false
+    redirect_uris: ["https://zoo.example.org/*"]
+issuer:
+  description: Issuer of the realm's tokens.
+  returned: success
+  type: str
+  sample: https://auth.example.org/realms/eoepca
+secret:
+  description: The client's secret; V(<generated>) in check mode where the server would make it.
+  returned: when O(return_secret=true) and the client is confidential
+  type: str
+"""
+
+from ansible_collections.eoepca.oapip.plugins.module_utils import (
+    _argspec,
+    _keycloak,
+    _keycloak_client,
+    _plan,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
+    Context,
+    ModuleSpec,
+    Params,
+    Result,
+    run_module,
+)
+
+SPEC = ModuleSpec(
+    argument_spec={
+        **_argspec.keycloak(),
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "client_id": {"type": "str", "required": True},
+        "name": {"type": "str"},
+        "description": {"type": "str"},
+        "public": {"type": "bool"},
+        "secret": {"type": "str", "no_log": True},
+        "return_secret": {"type": "bool", "default": False, "no_log": False},
+        "root_url": {"type": "str"},
+        "redirect_uris": {"type": "list", "elements": "str"},
+        "web_origins": {"type": "list", "elements": "str"},
+        "standard_flow": {"type": "bool"},
+        "direct_access_grants": {"type": "bool"},
+        "service_accounts": {"type": "bool"},
+        "authorization": {"type": "bool"},
+        "device_grant": {"type": "bool"},
+        "pkce": {"type": "str", "choices": ["S256", "plain", "none"]},
+        "attributes": {"type": "dict"},
+        "audience": {"type": "list", "elements": "str"},
+        "token_clients": {"type": "list", "elements": "str", "no_log": False},
+        "marker": {"type": "str"},
+        "force": {"type": "bool", "default": False},
+    },
+    supports_check_mode=True,
+)
+
+
+def run(params: Params, ctx: Context) -> Result:
+    """Settle the client."""
+    client_id, force = params["client_id"], params["force"]
+    kc = _keycloak.connect(params, ctx)
+    desired = _keycloak_client.desire(params)
+    seen = _keycloak_client.observe(kc, params, ctx.check_mode)
+    if params["state"] == "absent":
+        changes = _keycloak_client.plan_absent(client_id, seen.current, params["marker"], force)
+    else:
+        changes = _keycloak_client.plan(client_id, seen.current, desired, force)
+    if not ctx.check_mode:
+        _keycloak_client.apply(kc, client_id, changes, seen)
+    result = _plan.result(changes, seen.assumed, issuer=kc.issuer)
+    if params["state"] == "present":
+        made = next((one.after or {} for one in changes if one.kind == "client"), {})
+        shown = _keycloak_client.merged(seen.current.client, made)
+        result["client"] = shown
+        if params["return_secret"] and not shown["public"]:
+            unmade = ctx.check_mode and seen.current.client is None and not params["secret"]
+            result["secret"] = _plan.GENERATED if unmade else _secret(kc, params, ctx)
+    return result
+
+
+def _secret(kc: _keycloak.Keycloak, params: Params, ctx: Context) -> str:
+    """Return the secret in clear: it was asked for, so it must not be masked in this result."""
+    if ctx.check_mode and params["secret"]:
+        return str(params["secret"])
+    secret = kc.client_secret(params["client_id"]) or ""
+    ctx.secrets.discard(secret)
+    return secret
+
+
+def main() -> None:
+    """Run in a module process."""
+    run_module(SPEC, run)
+
+
+if __name__ == "__main__":
+    main()
