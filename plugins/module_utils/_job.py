@@ -1,0 +1,272 @@
+# Copyright (c) 2026 the eoepca.oapip authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Jobs: what is sent, how long to wait between two looks, and what an answer means.
+
+No I/O here: the wait takes a function that looks and a deadline with its clock.
+"""
+
+from __future__ import annotations
+
+import difflib
+import random
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
+
+Document = t.Dict[str, t.Any]
+
+OVER = frozenset({"successful", "failed", "dismissed"})
+"""The states of 18-062r2 table 17 that a job does not leave."""
+
+SHARE = 0.1
+"""The longest wait between two looks, as a share of the time that has passed."""
+
+SMALLEST, LARGEST = 1.0, 60.0
+"""Seconds between two looks."""
+
+GRACE = 15.0
+"""Seconds in which a job that was just started may not be found yet."""
+
+PATIENCE = 300.0
+"""Seconds without any usable answer after which a wait gives up."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a job found: its status document, that it is gone, or nothing usable."""
+
+    status: t.Optional[Document] = None
+    gone: bool = False
+    trouble: str = ""
+    retry_after: t.Optional[float] = None
+
+
+@dataclass
+class Outcome:
+    """How a wait ended: ``state`` is a state of the job, or ``timeout``."""
+
+    state: str
+    status: Document = field(default_factory=dict)
+    looks: int = 0
+    trouble: str = ""
+
+
+def delay(elapsed: float, remaining: t.Optional[float] = None, jitter: float = 1.0) -> float:
+    """Return the seconds until the next look.
+
+    :param elapsed: seconds since the wait began.
+    :param remaining: the estimated seconds to the end, where the progress has just moved.
+    :param jitter: a number between 0.8 and 1 that keeps many waits apart.
+    """
+    wait = min(max(SMALLEST, SHARE * elapsed), LARGEST)
+    if remaining is not None:
+        # never much shorter than the plain step: an estimate that keeps moving must not flood
+        wait = min(wait, max(SMALLEST, wait / 3, remaining / 4))
+    return wait * jitter
+
+
+def progress_of(status: Document) -> t.Optional[float]:
+    """Return the progress in per cent, or None where it is missing or nonsense."""
+    value = status.get("progress")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if 0 <= value <= 100 else None
+
+
+def describe(status: Document) -> str:
+    """Return a status in words: ``running 33 %``."""
+    state = str(status.get("status") or "unknown")
+    progress = progress_of(status)
+    return f"{state} {progress:.0f} %" if progress is not None and state not in OVER else state
+
+
+@dataclass
+class _Pace:
+    """Remembers how fast a job moves."""
+
+    at: float = 0.0
+    progress: float = 0.0
+
+    def remaining(self, elapsed: float, progress: t.Optional[float]) -> t.Optional[float]:
+        """Return the estimated seconds to the end where the progress moved since the last look."""
+        if progress is None or progress <= self.progress or elapsed <= self.at:
+            return None
+        speed = (progress - self.progress) / (elapsed - self.at)
+        self.at, self.progress = elapsed, progress
+        return (100.0 - progress) / speed
+
+
+def wait(
+    look: t.Callable[[], Look],
+    deadline: Deadline,
+    tell: t.Callable[[str], None] = lambda _line: None,
+    fresh: bool = True,
+    uniform: t.Callable[[float, float], float] = random.uniform,
+) -> Outcome:
+    """Look at a job until it is over, gone, or the time is up.
+
+    :param look: raises OapipError only for what waiting does not cure.
+    :param tell: gets one line for each change of state or progress.
+    :param fresh: whether the job was started just now, so that a 404 may be early.
+    :raises OapipError: nothing usable came for ``PATIENCE`` seconds.
+    """
+    seen = Outcome("timeout")
+    pace = _Pace()
+    told = ""
+    good_at = deadline.elapsed
+    missed = 0
+    while True:
+        found = look()
+        seen.looks += 1
+        remaining = None
+        if found.status is not None:
+            good_at, missed, seen.trouble = deadline.elapsed, 0, ""
+            seen.status = found.status
+            words = describe(found.status)
+            if words != told:
+                told = words
+                tell(words)
+            if found.status.get("status") in OVER:
+                seen.state = str(found.status["status"])
+                return seen
+            remaining = pace.remaining(deadline.elapsed, progress_of(found.status))
+        elif found.gone:
+            missed += 1
+            if missed > 1 and not (fresh and not seen.status and deadline.elapsed < GRACE):
+                seen.state = "dismissed"
+                return seen
+        else:
+            seen.trouble = found.trouble
+            if deadline.elapsed - good_at > PATIENCE:
+                raise OapipError(
+                    "waiting for the job",
+                    f"no usable answer for {PATIENCE:.0f} seconds; the last: {found.trouble}",
+                    "The job may still run: look again with its job_id.",
+                )
+        if deadline.over:
+            return seen
+        pause = delay(deadline.elapsed, remaining, uniform(0.8, 1.0))
+        if found.gone:
+            pause = min(pause, SMALLEST * 2)
+        if found.retry_after is not None:
+            pause = max(found.retry_after, 0.1)
+        deadline.sleep(pause)
+
+
+def request_of(
+    inputs: t.Mapping[str, t.Any],
+    outputs: t.Optional[t.Mapping[str, t.Any]],
+    response: str,
+    subscriber: t.Optional[t.Mapping[str, t.Any]] = None,
+) -> Document:
+    """Return the execute request (18-062r2 7.11.2); an ``id`` in it would name another process."""
+    body: Document = {"inputs": dict(inputs), "response": response}
+    if outputs:
+        body["outputs"] = {name: wish or {} for name, wish in outputs.items()}
+    if subscriber:
+        body["subscriber"] = dict(subscriber)
+    return body
+
+
+def job_id_of(body: t.Any, location: str = "") -> str:
+    """Return the id of a started job: from the body, else from the ``Location`` header."""
+    if isinstance(body, dict):
+        for key in ("jobID", "id"):
+            if isinstance(body.get(key), str) and body[key]:
+                return str(body[key])
+    return location.split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1]
+
+
+def modes_of(description: Document) -> t.List[str]:
+    """Return the ``jobControlOptions`` of a process; the standard's default is synchronous."""
+    given = description.get("jobControlOptions")
+    return [str(one) for one in given] if isinstance(given, list) else ["sync-execute"]
+
+
+def check_inputs(description: Document, inputs: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Return what is wrong with the inputs of a job, by the process's own description.
+
+    The engine accepts anything and lets the job fail later.
+    """
+    known = description.get("inputs")
+    if not isinstance(known, dict):
+        return []
+    wrong: t.List[str] = []
+    for name in inputs:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), [str(one) for one in known], 1)
+            guess = f" (did you mean {near[0]}?)" if near else ""
+            wrong.append(f"{name}: the process has no such input{guess}")
+    for name, about in known.items():
+        if not isinstance(about, dict):
+            continue
+        if name not in inputs or inputs[name] is None:
+            if is_required(about):
+                wrong.append(f"{name}: it is required")
+            continue
+        fault = mismatch(about, inputs[name])
+        if fault:
+            wrong.append(f"{name}: {fault}")
+    return wrong
+
+
+def is_required(about: Document) -> bool:
+    """Whether an input must be given (``minOccurs``, 18-062r2 7.10.2, is 1 by default)."""
+    schema = about.get("schema")
+    optional = isinstance(schema, dict) and (schema.get("nullable") is True or "default" in schema)
+    return about.get("minOccurs", 1) not in (0, "0") and not optional
+
+
+TYPES: t.Dict[str, t.Tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+}
+
+
+def mismatch(about: Document, value: t.Any) -> str:
+    """Return why a value cannot be of an input's simple type; empty where it may be."""
+    schema = about.get("schema")
+    kind = schema.get("type") if isinstance(schema, dict) else None
+    if not isinstance(kind, str) or kind not in TYPES or isinstance(value, t.Mapping):
+        return ""  # a reference, a qualified value, or a schema that only the server can judge
+    several = about.get("maxOccurs", 1) not in (1, "1")
+    for one in value if isinstance(value, list) and several else [value]:
+        wrong_bool = isinstance(one, bool) and kind != "boolean"
+        if wrong_bool or not isinstance(one, (*TYPES[kind], t.Mapping)):
+            cure = {"integer": " (use the filter int)", "number": " (use the filter float)"}
+            return f"{kind} wanted, {type(one).__name__} given{cure.get(kind, '')}"
+        allowed = schema.get("enum") if isinstance(schema, dict) else None
+        if isinstance(allowed, list) and allowed and one not in allowed:
+            return f"it must be one of {', '.join(str(item) for item in allowed)}"
+    return ""
+
+
+def reason_of(status: Document, results: t.Any) -> str:
+    """Return why a job failed: the detail in its results, then the message of its status.
+
+    The engine answers /results of a failed job with 200 and an exception document.
+    """
+    said = results if isinstance(results, dict) else {}
+    found = [said.get(key) for key in ("title", "detail", "description")]
+    parts = [text for text in found if isinstance(text, str) and text]
+    message = status.get("message")
+    stale = "accepted to run your service"  # ZOO-Project leaves its first message on input errors
+    if isinstance(message, str) and message and stale not in message:
+        parts.append(message)
+    return ": ".join(dict.fromkeys(parts))[:2000] or "the server gives no reason"
+
+
+def logs_of(status: Document) -> t.List[str]:
+    """Return the addresses of the related log files."""
+    links = status.get("links")
+    return [
+        str(link["href"])
+        for link in (links if isinstance(links, list) else [])
+        if isinstance(link, dict) and link.get("rel") == "related" and link.get("href")
+    ]

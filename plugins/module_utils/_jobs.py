@@ -1,0 +1,227 @@
+# Copyright (c) 2026 the eoepca.oapip authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Jobs on a server: start, look, results, dismiss, list (18-062r2 clauses 7.11 to 7.14, 11, 13)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import typing as t
+
+from ansible_collections.eoepca.oapip.plugins.module_utils import _http, _job, _ogc
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
+
+Document = t.Dict[str, t.Any]
+
+PREFER = {"document": "return=representation", "raw": "return=minimal"}
+
+
+def start(
+    server: _ogc.Server, process_id: str, body: Document, sync_seconds: t.Optional[float] = None
+) -> t.Tuple[str, Document, t.Any]:
+    """Start a job, once; return its id, its status document and, of a synchronous one, its results.
+
+    :param sync_seconds: run it synchronously, and wait so long for the answer.
+    :raises OapipError: it was refused; or no answer came, so that it is unknown whether it runs.
+    """
+    doing = f"starting a job of process {process_id}"
+    shape = PREFER[body["response"]]
+    prefer = shape if sync_seconds is not None else f"respond-async;{shape}"
+    try:
+        response = server.ask(
+            "POST",
+            ["processes", process_id, "execution"],
+            doing,
+            headers={"Prefer": prefer},
+            timeout=sync_seconds,
+            json=body,
+        )
+    except OapipError as error:
+        if error.status is None and "token" not in error.doing:
+            error.hint = (
+                "It is not known whether the job was started, so it is not started again:"
+                f" look with oapip_job_info, process_id={process_id}. {error.hint}"
+            )
+        raise
+    if response.status_code not in (200, 201, 202, 204):
+        raise _ogc.failed(response, doing)
+    if response.status_code in (200, 204) and "jobs/" not in response.headers.get("Location", ""):
+        return "", {"processID": process_id, "status": "successful"}, content(response)
+    status = quiet_json(response)
+    job_id = _job.job_id_of(status, response.headers.get("Location", ""))
+    if not job_id:
+        raise OapipError(
+            doing, "the job was accepted without an id", "Look for it with oapip_job_info."
+        )
+    return job_id, status if isinstance(status, dict) else {}, None
+
+
+def quiet_json(response: t.Any) -> t.Any:
+    """Return a JSON body, or None: the id may still stand in the headers."""
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def content(response: t.Any) -> t.Any:
+    """Return an answer's content: JSON parsed, text as text, else what it is and how long."""
+    kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+    if not response.content:
+        return None
+    if "json" in kind:
+        parsed = quiet_json(response)
+        if parsed is not None:
+            return parsed
+    if kind.startswith("text/") or not kind or "json" in kind or "xml" in kind:
+        return response.content.decode("utf-8", "replace")
+    return {"type": kind, "size": len(response.content)}
+
+
+def looker(server: _ogc.Server, job_id: str, deadline: Deadline) -> t.Callable[[], _job.Look]:
+    """Return the function that looks at a job once, for :func:`_job.wait`."""
+    doing = f"looking at job {job_id}"
+
+    def look() -> _job.Look:
+        patience = min(server.timeout, max(2.0, deadline.left))
+        try:
+            response = server.ask("GET", ["jobs", job_id], doing, timeout=patience, retry=False)
+        except OapipError as error:
+            lasting = error.extra.get("token") or "certificate" in error.reason.lower()
+            if lasting or (error.status is not None and 300 <= error.status < 429):
+                raise
+            return _job.Look(trouble=error.reason)
+        after = _http.retry_after(response.headers.get("Retry-After"))
+        code = response.status_code
+        if _ogc.absent(response):
+            return _job.Look(gone=True)
+        if code in (404, 408, 425, 429) or code >= 500:
+            return _job.Look(
+                trouble=f"HTTP {code}: {_http.message_of(response)}", retry_after=after
+            )
+        if code != 200:
+            raise _ogc.failed(response, doing)
+        body = quiet_json(response)
+        if not isinstance(body, dict) or not isinstance(body.get("status"), str):
+            return _job.Look(trouble="an answer that is no job status", retry_after=after)
+        return _job.Look(status=body, retry_after=after)
+
+    return look
+
+
+def status_of(server: _ogc.Server, job_id: str) -> t.Optional[Document]:
+    """Return the status document of a job, or None where the server says there is none."""
+    doing = f"reading job {job_id}"
+    response = server.ask("GET", ["jobs", job_id], doing)
+    if _ogc.absent(response):
+        return None
+    if response.status_code != 200:
+        raise _ogc.failed(response, doing)
+    body = _ogc.document(response, doing)
+    if not isinstance(body, dict):
+        raise OapipError(doing, "the answer is no status document", "Check url.")
+    return body
+
+
+def results_of(server: _ogc.Server, job_id: str) -> t.Any:
+    """Return the results of a successful job.
+
+    :raises OapipError: there are none, or an exception with status 200.
+    """
+    doing = f"reading the results of job {job_id}"
+    response = server.ask("GET", ["jobs", job_id, "results"], doing)
+    if response.status_code not in (200, 204):
+        raise _ogc.failed(response, doing)
+    found = content(response)
+    if _ogc.is_exception(found):
+        raise OapipError(doing, _http.words(found), "The job has no results.", 200)
+    return found
+
+
+def why_failed(server: _ogc.Server, job_id: str, status: Document) -> str:
+    """Return why a job failed; the answer of /results may have any status."""
+    doing = f"reading the reason of job {job_id}"
+    try:
+        reason = quiet_json(server.ask("GET", ["jobs", job_id, "results"], doing))
+    except OapipError:
+        reason = None
+    return _job.reason_of(status, reason)
+
+
+def dismiss(server: _ogc.Server, job_id: str) -> bool:
+    """Dismiss a job, or delete a finished one with its results; return whether there was one."""
+    doing = f"dismissing job {job_id}"
+    response = server.ask("DELETE", ["jobs", job_id], doing)
+    if _ogc.absent(response) or response.status_code == 410:
+        return False
+    if response.status_code not in (200, 202, 204):
+        raise _ogc.failed(response, doing)
+    return True
+
+
+def listed(server: _ogc.Server, filters: t.Mapping[str, t.Any], limit: int) -> t.List[Document]:
+    """Return at most ``limit`` jobs; the filters are applied here too: some servers ignore them."""
+    query = [(key, str(one)) for key, value in filters.items() for one in _many(value)]
+    body = server.read(["jobs"], "listing jobs", params=[*query, ("limit", str(limit))])
+    found = body.get("jobs") if isinstance(body, dict) else None
+    if not isinstance(found, list):
+        raise OapipError("listing jobs", "the answer has no list of jobs", "Check url.")
+    process = filters.get("processID")
+    states = filters.get("status") or []
+    kept = [
+        one
+        for one in found
+        if isinstance(one, dict)
+        and (not process or one.get("processID", process) == process)
+        and (not states or one.get("status") in states)
+    ]
+    return kept[:limit]
+
+
+def _many(value: t.Any) -> t.List[t.Any]:
+    return value if isinstance(value, list) else [value] if value is not None else []
+
+
+def saved_text(results: t.Any) -> bytes:
+    """Return what is saved of results: JSON with sorted keys, or the text."""
+    if isinstance(results, str):
+        return results.encode()
+    return (json.dumps(results, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def file_change(path: str) -> Change:
+    """Return the change that saving to a file is."""
+    return Change("update" if os.path.exists(path) else "create", "file", path)
+
+
+def differs(path: str, data: bytes) -> bool:
+    """Whether a file is missing or holds something else."""
+    try:
+        with open(path, "rb") as file:
+            return file.read() != data
+    except OSError:
+        return True
+
+
+def save(path: str, data: bytes) -> None:
+    """Write a file of the controller in one step, readable by its owner.
+
+    :raises OapipError: it cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        reason = error.strerror or "it cannot be written"
+        raise OapipError(f"saving the results to {path}", reason, "Check dest.") from None

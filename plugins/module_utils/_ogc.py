@@ -1,0 +1,342 @@
+# Copyright (c) 2026 the eoepca.oapip authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""OGC API - Processes (18-062r2, Part 1; 20-044, Part 2): the one way to a server.
+
+URLs are built from the configured base and ids; links of an answer are never followed, because
+the engine builds them from its settings, which may be wrong.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import threading
+import time
+import typing as t
+from urllib.parse import quote, urlsplit
+
+from ansible_collections.eoepca.oapip.plugins.module_utils import _http
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
+    Context,
+    OapipError,
+    Params,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Clock
+
+EARLY = 30.0
+"""Seconds before its expiry at which a token is fetched anew (at most a quarter of its life)."""
+
+Auth = t.Callable[[t.Any], t.Any]
+
+
+class Tokens:
+    """Bearer tokens of one account: given, or fetched (RFC 6749 4.3, 4.4) and renewed in time.
+
+    :param http: a session that trusts the token endpoint.
+    """
+
+    def __init__(
+        self, params: Params, ctx: Context, http: t.Any, clock: t.Optional[Clock] = None
+    ) -> None:
+        self._ctx = ctx
+        self._http = http
+        self._clock = clock or Clock()
+        self._given: str = params.get("token") or ""
+        self._url: str = params.get("token_url") or ""
+        self._timeout = float(params.get("timeout") or 30)
+        self._form = token_form(params) if self._url and not self._given else {}
+        self._token = ""
+        self._renew_at = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def renewable(self) -> bool:
+        """Whether a new token can be fetched."""
+        return bool(self._form)
+
+    def current(self) -> str:
+        """Return a token that is good now, or an empty text for anonymous requests.
+
+        :raises OapipError: the token endpoint refuses, or the given token is over.
+        """
+        if not self._form:
+            if self._given and (left := seconds_left(self._given)) is not None and left <= 0:
+                raise OapipError(
+                    "authenticating with the given token",
+                    f"it expired {-left:.0f} seconds ago",
+                    "Give a new token, or token_url with client_id so that tokens are renewed.",
+                    extra={"token": "expired"},
+                )
+            return self._given
+        with self._lock:
+            if not self._token or self._clock.now() >= self._renew_at:
+                self._fetch()
+            return self._token
+
+    def forget(self, refused: str) -> None:
+        """Drop the token that a server refused, so that the next one is new."""
+        with self._lock:
+            if self._token == refused:
+                self._token = ""
+
+    def _fetch(self) -> None:
+        account = self._form.get("username") or self._form["client_id"]
+        doing = f"getting a token for {account}"
+        response = _http.send(
+            self._http,
+            "POST",
+            self._url,
+            doing,
+            self._timeout,
+            retry=True,  # asking twice for a token changes nothing
+            data=self._form,
+            auth=bearer(""),
+        )
+        if response.status_code != 200:
+            error = _http.failed(
+                response, doing, "Check token_url, client_id, client_secret, username and password."
+            )
+            if response.status_code < 500 and response.status_code != 429:
+                error.extra["token"] = "refused"
+            raise error
+        body = _http.json_of(response, doing)
+        token = body.get("access_token") if isinstance(body, dict) else None
+        if not isinstance(token, str) or not token:
+            raise OapipError(doing, "the answer has no access_token", "Check token_url.")
+        self._token = self._ctx.secret(token)
+        life = number(body.get("expires_in")) or seconds_left(token) or 60.0
+        self._renew_at = self._clock.now() + life - min(EARLY, life / 4)
+
+
+def token_form(params: Params) -> t.Dict[str, str]:
+    """Return the form of the token request that the options ask for.
+
+    :raises OapipError: the options do not make a grant.
+    """
+    if not params.get("client_id"):
+        raise OapipError("choosing how to authenticate", "token_url needs client_id", "Give it.")
+    form = {"client_id": str(params["client_id"])}
+    if params.get("client_secret"):
+        form["client_secret"] = str(params["client_secret"])
+    if params.get("username"):
+        if not params.get("password"):
+            raise OapipError("choosing how to authenticate", "username needs password", "Give it.")
+        return {
+            **form,
+            "grant_type": "password",
+            "scope": "openid",
+            "username": str(params["username"]),
+            "password": str(params["password"]),
+        }
+    if not params.get("client_secret"):
+        raise OapipError(
+            "choosing how to authenticate",
+            "token_url needs client_secret, or username and password",
+            "Give them.",
+        )
+    return {**form, "grant_type": "client_credentials"}
+
+
+def bearer(token: str) -> Auth:
+    """Return what puts the token into a request; for none too, else ``.netrc`` would choose."""
+
+    def sign(request: t.Any) -> t.Any:
+        if token:
+            request.headers["Authorization"] = f"Bearer {token}"
+        return request
+
+    return sign
+
+
+def number(value: t.Any) -> t.Optional[float]:
+    """Return a finite positive number, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if 0 < value < 1e12 else None
+
+
+def seconds_left(token: str) -> t.Optional[float]:
+    """Return the seconds until a JWT's ``exp`` (RFC 7519 4.1.4); None where there is none."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        body = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, binascii.Error):
+        return None
+    expiry = number(body.get("exp")) if isinstance(body, dict) else None
+    return None if expiry is None else expiry - time.time()
+
+
+class Server:
+    """An OGC API - Processes server, and the account that speaks to it."""
+
+    def __init__(self, params: Params, ctx: Context, clock: t.Optional[Clock] = None) -> None:
+        self.base = base_url(params["url"])
+        self.timeout = float(params.get("timeout") or 30)
+        self._http = _http.session(params.get("validate_certs", True), params.get("ca_path"))
+        self._tokens = Tokens(params, ctx, self._http, clock)
+
+    def url(self, *segments: str) -> str:
+        """Return the URL of a resource below the base, each segment quoted."""
+        return "/".join([self.base, *(quote(segment, safe="") for segment in segments)])
+
+    def ask(
+        self,
+        method: str,
+        segments: t.Sequence[str],
+        doing: str,
+        headers: t.Optional[t.Mapping[str, str]] = None,
+        timeout: t.Optional[float] = None,
+        **kwargs: t.Any,
+    ) -> t.Any:
+        """Send a request and return the answer, whatever its status.
+
+        A refused token is fetched anew once: a 401 means that nothing was done.
+
+        :raises OapipError: no answer, no token, or a redirect (a login page).
+        """
+        # a path that ends in an empty segment is the landing page, with its slash
+        url = self.url(*segments) if segments else f"{self.base}/"
+        for last in (False, True):
+            token = self._tokens.current()
+            response = _http.send(
+                self._http,
+                method,
+                url,
+                doing,
+                self.timeout if timeout is None else timeout,
+                headers={"Accept": "application/json", **(headers or {})},
+                auth=bearer(token),
+                **kwargs,
+            )
+            if response.status_code != 401 or not self._tokens.renewable or last:
+                break
+            self._tokens.forget(token)
+        if response.status_code in (301, 302, 303, 307, 308):
+            raise redirected(response, doing)
+        return response
+
+    def read(self, segments: t.Sequence[str], doing: str, **kwargs: t.Any) -> t.Any:
+        """GET a JSON document that must be there.
+
+        :raises OapipError: any status but 200, or a body that is not JSON.
+        """
+        response = self.ask("GET", segments, doing, **kwargs)
+        if response.status_code != 200:
+            raise failed(response, doing)
+        return document(response, doing)
+
+
+def base_url(url: str) -> str:
+    """Return the base without its last slash.
+
+    :raises OapipError: it is no absolute URL, or carries credentials, a query or a fragment.
+    """
+    parts = urlsplit(url)
+    doing = "reading the option url"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise OapipError(doing, "it is no absolute URL", "Write https://host/context/ogc-api.")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise OapipError(
+            doing,
+            "it holds credentials, a query or a fragment",
+            "Give credentials with token, or token_url and its companions.",
+        )
+    return url.rstrip("/")
+
+
+def document(response: t.Any, doing: str) -> t.Any:
+    """Return the JSON body of a good answer, with the engine's own trap named when it is broken."""
+    try:
+        return _http.json_of(response, doing)
+    except OapipError as error:
+        error.hint += (
+            " ZOO-Project breaks its answers where a label or doc of a process holds a '%':"
+            " remove such texts."
+        )
+        raise
+
+
+def code_of(response: t.Any) -> str:
+    """Return the short name of an OGC exception, or an empty text where the body is none.
+
+    Servers write it as ``title`` (ZOO-Project), as the last part of ``type`` (18-062r2 7.5) or as
+    ``code`` (pygeoapi); it comes back in lower case without hyphens: ``nosuchprocess``.
+    """
+    try:
+        body = response.json()
+    except ValueError:
+        return ""
+    return exception_code(body)
+
+
+def exception_code(body: t.Any) -> str:
+    """Return the short name of an exception document, or an empty text."""
+    if not isinstance(body, dict):
+        return ""
+    kind = body.get("type")
+    if not isinstance(kind, str):
+        kind = ""
+    name = body.get("code")
+    if not isinstance(name, str):
+        title = body.get("title")
+        name = kind.rstrip("/").rsplit("/", 1)[-1] if "/" in kind else title or kind
+    return re.sub(r"[^a-z]", "", str(name).lower())
+
+
+def is_exception(body: t.Any) -> bool:
+    """Whether a document is an exception, also with status 200: ``title``, ``type``, ``detail``."""
+    members = {"type", "title", "detail", "status", "instance"}
+    return isinstance(body, dict) and {"type", "title"} <= set(body) <= members
+
+
+def absent(response: t.Any) -> bool:
+    """Whether a 404 was said by the API itself, not by a gateway or web server before it."""
+    return response.status_code == 404 and bool(code_of(response))
+
+
+def failed(response: t.Any, doing: str, hint: str = "") -> OapipError:
+    """Return the error for an unwanted status, with the cure that the status suggests."""
+    cures = {
+        401: "Give a token that the server accepts (token, or token_url).",
+        403: "The account may not do this here; check the context in url and its owner.",
+        404: "Check url: nothing answers there as an OGC API.",
+    }
+    cure = hint or cures.get(response.status_code, "")
+    if not hint and response.status_code >= 500:
+        cure = "See the log of the server (Deployment zoo-project-dru-zookernel of the engine)."
+    if response.status_code == 404 and code_of(response):
+        cure = hint
+    return _http.failed(response, doing, cure)
+
+
+def redirected(response: t.Any, doing: str) -> OapipError:
+    """Return the error for a redirect: mostly a login page."""
+    where = urlsplit(response.headers.get("Location", ""))
+    return OapipError(
+        doing,
+        f"redirected to {where.scheme}://{where.netloc}{where.path}",
+        "The server wants a login: give token, or token_url and its companions.",
+        response.status_code,
+        urlsplit(response.url).path,
+    )
+
+
+def not_there_yet(error: OapipError) -> bool:
+    """Whether an error may only mean that the server is not set up yet (for check mode).
+
+    That is: nobody answers, the gateway has no route (404) or no endpoints (503), or the
+    account is not known to the token endpoint.
+    """
+    return error.status in (None, 404, 503) or error.extra.get("token") == "refused"
+
+
+def context_of(url: str) -> str:
+    """Return the path before ``/ogc-api``: the context that a URL of the engine stands in."""
+    found = re.match(r"(.*?)/ogc-api(?:/|$)", urlsplit(url).path)
+    return found.group(1).strip("/") if found else ""

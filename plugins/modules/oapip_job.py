@@ -1,0 +1,381 @@
+#!/usr/bin/python
+# Copyright (c) 2026 the eoepca.oapip authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: oapip_job
+short_description: Run a process of an OGC API - Processes server, wait for it, dismiss it
+version_added: 1.0.0
+author:
+  - eoepca.oapip contributors (@eoepca)
+description:
+  - Starts a job of a process, waits until it is over and returns its results; or waits for one
+    that was started
+    before; or dismisses one.
+  - The names, the presence and the simple types of the inputs are checked against the description
+    of the process first,
+    because the engine accepts anything and lets the job fail later.
+  - While it waits, it tells each change of state or progress in a line. Short faults of the server
+    are not failures.
+  - A job is never started twice. Whatever happens after the start, the job's ID is in the result.
+extends_documentation_fragment:
+  - eoepca.oapip._oapip
+  - eoepca.oapip._attributes
+  - eoepca.oapip._attributes.oapip
+attributes:
+  diff_mode:
+    support: none
+    details: A job has no earlier state to compare with.
+  idempotent:
+    support: partial
+    details: Starting a job is not idempotent. Waiting for one, and dismissing one, are.
+options:
+  process_id:
+    description:
+      - Process to run.
+    type: str
+  inputs:
+    description:
+      - Inputs of the job by name. A value stands for itself; a mapping with the key C(href) is a reference.
+    type: dict
+    default: {}
+  outputs:
+    description:
+      - Outputs wanted, by name, with V(transmissionMode) and V(format) where needed. Without it,
+        all.
+    type: dict
+  response:
+    description:
+      - Shape of the results.
+    type: str
+    choices: [document, raw]
+    default: document
+  subscriber:
+    description:
+      - Addresses that the server calls, with the keys V(successUri), V(inProgressUri) and
+        V(failedUri).
+    type: dict
+  mode:
+    description:
+      - Whether the server works while we wait for its answer (V(sync)) or after it (V(async)).
+      - A deployed process of the engine knows only V(async).
+    type: str
+    choices: [async, sync]
+    default: async
+  job_id:
+    description:
+      - A job that was started before.
+    type: str
+  state:
+    description:
+      - V(finished) starts a job and waits until it is over; with O(job_id) it only waits.
+      - V(started) starts a job.
+      - V(dismissed) stops the job O(job_id); of a finished job it deletes the record and the
+        results.
+    type: str
+    choices: [finished, started, dismissed]
+    default: finished
+  wait_timeout:
+    description:
+      - Seconds to wait for the job.
+    type: int
+    default: 3600
+  dismiss_on_timeout:
+    description:
+      - Whether a job that is not over in time is dismissed.
+    type: bool
+    default: false
+  quiet:
+    description:
+      - Whether to say nothing while waiting.
+    type: bool
+    default: false
+  dest:
+    description:
+      - File of the controller to save the results document to.
+    type: path
+seealso:
+  - module: eoepca.oapip.oapip_job_info
+  - module: eoepca.oapip.oapip_process
+"""
+
+EXAMPLES = r"""
+- name: Run a process and wait for its results
+  eoepca.oapip.oapip_job:
+    url: https://zoo.example.org/alice/ogc-api
+    token_url: https://auth.example.org/realms/eoepca/protocol/openid-connect/token
+    client_id: oapip-cli
+    username: alice
+    password: "{{ alice_password }}"
+    process_id: convert-url
+    inputs:
+      fn: resize
+      url: https://example.org/picture.png
+      size: 50%
+    wait_timeout: 900
+    dest: results.json
+  register: job
+
+- name: Start a job now
+  eoepca.oapip.oapip_job:
+    url: https://zoo.example.org/alice/ogc-api
+    token: "{{ token }}"
+    process_id: convert-url
+    inputs: {fn: resize, url: "https://example.org/picture.png", size: 50%}
+    state: started
+  register: started
+
+- name: Wait for it later
+  eoepca.oapip.oapip_job:
+    url: https://zoo.example.org/alice/ogc-api
+    token: "{{ token }}"
+    job_id: "{{ started.job_id }}"
+
+- name: Remove it with its results
+  eoepca.oapip.oapip_job:
+    url: https://zoo.example.org/alice/ogc-api
+    token: "{{ token }}"
+    job_id: "{{ started.job_id }}"
+    state: dismissed
+"""
+
+RETURN = r"""
+job_id:
+  description: ID of the job; empty for a synchronous one and in check mode.
+  returned: success, and on failure after the start
+  type: str
+  sample: 4f1c8a2e-e65a-11f1-860f-02fc00000001
+job:
+  description: The last status document of the job.
+  returned: success, and on failure after the start
+  type: dict
+  sample: {jobID: 4f1c8a2e-e65a-11f1-860f-02fc00000001, processID: convert-url, status: successful}
+results:
+  description: The results, parsed where they are JSON.
+  returned: when the job was successful
+  type: raw
+  sample: {wf_outputs: {value: {type: Collection}}}
+reason:
+  description: Why the job failed.
+  returned: when the job failed
+  type: str
+logs:
+  description: Addresses of the log files that the server relates to the job.
+  returned: when the job failed
+  type: list
+  elements: str
+changes:
+  description: What was done, or would be.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{action: run, kind: job, name: convert-url, fields: []}]
+assumed:
+  description: What check mode took for granted because it is not there yet.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+from ansible_collections.eoepca.oapip.plugins.module_utils import _job, _jobs, _ogc, _process
+from ansible_collections.eoepca.oapip.plugins.module_utils._argspec import ogc
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
+    Context,
+    ModuleSpec,
+    OapipError,
+    Params,
+    Result,
+    run_module,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change, result
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
+
+SPEC: ModuleSpec = {
+    "argument_spec": {
+        **ogc(),
+        "process_id": {"type": "str"},
+        "inputs": {"type": "dict", "default": {}},
+        "outputs": {"type": "dict"},
+        "response": {"type": "str", "choices": ["document", "raw"], "default": "document"},
+        "subscriber": {"type": "dict"},
+        "mode": {"type": "str", "choices": ["async", "sync"], "default": "async"},
+        "job_id": {"type": "str"},
+        "state": {
+            "type": "str",
+            "choices": ["finished", "started", "dismissed"],
+            "default": "finished",
+        },
+        "wait_timeout": {"type": "int", "default": 3600},
+        "dismiss_on_timeout": {"type": "bool", "default": False},
+        "quiet": {"type": "bool", "default": False},
+        "dest": {"type": "path"},
+    },
+    "mutually_exclusive": [["process_id", "job_id"]],
+    "required_if": [
+        ["state", "started", ["process_id"]],
+        ["state", "dismissed", ["job_id"]],
+        ["state", "finished", ["process_id", "job_id"], True],
+    ],
+    "supports_check_mode": True,
+}
+
+
+def run(params: Params, ctx: Context) -> Result:
+    """Start, wait or dismiss."""
+    server = _ogc.Server(params, ctx)
+    try:
+        if params["state"] == "dismissed":
+            return dismissed(params, ctx, server)
+        if params["job_id"]:
+            return waited(params, ctx, server, params["job_id"], {}, [])
+        return started(params, ctx, server)
+    except OapipError as error:
+        if not (ctx.check_mode and _ogc.not_there_yet(error)):
+            raise
+        changes = running(params) if params["process_id"] else []
+        return result(changes, [f"server {server.base}"], job_id="", job={})
+
+
+def running(params: Params) -> t.List[Change]:
+    """Return the changes of starting a job; a file is taken for different before it is known."""
+    saves = params["dest"] and params["state"] == "finished"
+    files = [_jobs.file_change(params["dest"])] if saves else []
+    return [Change("run", "job", params["process_id"]), *files]
+
+
+def dismissed(params: Params, ctx: Context, server: _ogc.Server) -> Result:
+    """Stop or delete a job."""
+    job_id: str = params["job_id"]
+    status = _jobs.status_of(server, job_id)
+    # some servers keep a dismissed job; the engine forgets it
+    there = status is not None and status.get("status") != "dismissed"
+    changes = [Change("delete", "job", job_id)] if there else []
+    if there and not ctx.check_mode:
+        _jobs.dismiss(server, job_id)
+    return result(changes, job_id=job_id, job=status or {})
+
+
+def started(params: Params, ctx: Context, server: _ogc.Server) -> Result:
+    """Check the inputs, start a job, and wait for it where that is wanted."""
+    process_id: str = params["process_id"]
+    changes = running(params)
+    doing = f"starting a job of process {process_id}"
+    about = _process.describe(server, process_id)
+    if about is None:
+        if ctx.check_mode:
+            return result(changes, [f"process {process_id}"], job_id="", job={})
+        raise OapipError(doing, "there is no such process", "Deploy it with oapip_process.")
+    wrong = _job.check_inputs(about, params["inputs"])
+    if wrong:
+        raise OapipError(doing, "; ".join(wrong), "Correct inputs.", extra={"inputs_wrong": wrong})
+    sync = params["mode"] == "sync"
+    if sync and "sync-execute" not in _job.modes_of(about):
+        raise OapipError(doing, "the process cannot run synchronously", "Use mode=async.")
+    if ctx.check_mode:
+        return result(changes, job_id="", job={})
+    body = _job.request_of(
+        params["inputs"], params["outputs"], params["response"], params["subscriber"]
+    )
+    seconds = float(params["wait_timeout"]) if sync else None
+    job_id, status, results = _jobs.start(server, process_id, body, seconds)
+    if not job_id:
+        return finished(params, ctx, changes, "", status, results)
+    if params["state"] == "started":
+        if not params["quiet"]:
+            ctx.say(f"{process_id} {job_id[:8]}...: {_job.describe(status)}")
+        return result(changes, job_id=job_id, job=status)
+    return waited(params, ctx, server, job_id, status, changes)
+
+
+def waited(
+    params: Params,
+    ctx: Context,
+    server: _ogc.Server,
+    job_id: str,
+    status: t.Dict[str, t.Any],
+    changes: t.List[Change],
+) -> Result:
+    """Wait until a job is over and return its results.
+
+    :raises OapipError: it failed, was dismissed, or is not over in time; with its id.
+    """
+    if ctx.check_mode:
+        status = _jobs.status_of(server, job_id) or {}
+        if status.get("status") == "successful":
+            return finished(params, ctx, [], job_id, status, _jobs.results_of(server, job_id))
+        return result([], [] if status else [f"job {job_id}"], job_id=job_id, job=status)
+    name = params["process_id"] or status.get("processID") or "job"
+
+    def tell(words: str) -> None:
+        if not params["quiet"]:
+            ctx.say(f"{name} {job_id[:8]}...: {words}")
+
+    deadline = Deadline(float(params["wait_timeout"]))
+    last: t.Dict[str, t.Any] = {"job_id": job_id, "job": status, "changed": bool(changes)}
+    try:
+        outcome = _job.wait(
+            _jobs.looker(server, job_id, deadline), deadline, tell, fresh=bool(changes)
+        )
+        last["job"] = outcome.status or status
+        if outcome.state == "successful":
+            results = _jobs.results_of(server, job_id)
+            return finished(params, ctx, changes, job_id, outcome.status, results)
+        raise unfinished(params, server, job_id, outcome)
+    except OapipError as error:
+        error.extra = {**last, **error.extra}
+        raise
+
+
+def unfinished(
+    params: Params, server: _ogc.Server, job_id: str, outcome: _job.Outcome
+) -> OapipError:
+    """Return the error for a job that did not succeed."""
+    doing = f"waiting for job {job_id}"
+    if outcome.state == "failed":
+        reason = _jobs.why_failed(server, job_id, outcome.status)
+        logs = _job.logs_of(outcome.status)
+        hint = f"Logs: {', '.join(logs)}" if logs else ""
+        return OapipError(
+            doing, f"it failed: {reason}", hint, extra={"reason": reason, "logs": logs}
+        )
+    if outcome.state == "dismissed":
+        return OapipError(doing, "it was dismissed by somebody else, or the server lost it")
+    seen = _job.describe(outcome.status) + (f"; {outcome.trouble}" if outcome.trouble else "")
+    hint = f"Wait for it again with job_id={job_id}, or raise wait_timeout."
+    if params["dismiss_on_timeout"]:
+        _jobs.dismiss(server, job_id)
+        hint = "It was dismissed. Raise wait_timeout."
+    return OapipError(doing, f"not over after {params['wait_timeout']} s (last: {seen})", hint)
+
+
+def finished(
+    params: Params,
+    ctx: Context,
+    changes: t.List[Change],
+    job_id: str,
+    status: t.Dict[str, t.Any],
+    results: t.Any,
+) -> Result:
+    """Return the results, saved where that is wanted."""
+    if params["dest"]:
+        data = _jobs.saved_text(results)
+        differs = _jobs.differs(params["dest"], data)
+        if differs and not changes:  # a wait alone: now it is known whether the file changes
+            changes = [_jobs.file_change(params["dest"])]
+        if differs and not ctx.check_mode:
+            _jobs.save(params["dest"], data)
+    return result(changes, job_id=job_id, job=status, results=results)
+
+
+def main() -> None:
+    """Run as a module."""
+    run_module(SPEC, run)
+
+
+if __name__ == "__main__":
+    main()
