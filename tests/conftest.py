@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 COLLECTIONS = ROOT / ".sandbox" / "collections"
@@ -25,6 +26,10 @@ def _make_importable() -> None:
 
 
 _make_importable()
+
+# how fast examples are made says nothing on a busy machine
+settings.register_profile("oapip", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("oapip")
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ class Deadline:
         self.clock.sleep(min(seconds, self.left))
 
 
-def step(elapsed: float, smallest: float = 1.0, largest: float = 30.0, share: float = 0.1) -> float:
+def step(elapsed: float, smallest: float = 1.0, largest: float = 60.0, share: float = 0.1) -> float:
     """Return the seconds to the next look: a share of what has passed, with 20 % jitter.
 
     So a wait is late by at most that share, and asks few times where it lasts long.
@@ -65,7 +65,7 @@ def poll(
     look: t.Callable[[], t.Tuple[bool, T]],
     deadline: Deadline,
     smallest: float = 1.0,
-    largest: float = 30.0,
+    largest: float = 60.0,
 ) -> t.Tuple[bool, T]:
     """Call ``look`` until it says done or the deadline passes; return its last answer."""
     while True:

@@ -115,7 +115,7 @@ def run(params: Params, ctx: Context) -> Result:
     if mistakes:
         raise OapipError(
             f"checking the variables of {ctx.host}",
-            "; ".join(mistakes),
+            "".join(f"\n  - {mistake}" for mistake in mistakes) + "\n",
             "Nothing was written.",
             extra={"mistakes": mistakes},
         )
