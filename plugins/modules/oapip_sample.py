@@ -138,8 +138,7 @@ def png(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + crc
 
     rows = (
-        b"\0"
-        + b"".join(bytes((x * 255 // width, y * 255 // height, 128)) for x in range(width))
+        b"\0" + b"".join(bytes((x * 255 // width, y * 255 // height, 128)) for x in range(width))
         for y in range(height)
     )
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -184,7 +183,9 @@ def run(params: Params, ctx: Context) -> Result:
         return _plan.result([], key=where, width=found[0], height=found[1])
     if params["state"] == "absent":
         keys = [entry["Key"] for entry in store.objects(bucket) if key in entry["Key"]]
-        changes = [Change("delete", "Object", f"{bucket}/{each}", before={"key": each}) for each in keys]
+        changes = [
+            Change("delete", "Object", f"{bucket}/{each}", before={"key": each}) for each in keys
+        ]
         if not ctx.check_mode:
             for each in keys:
                 store.delete(bucket, each)
