@@ -69,7 +69,7 @@ class Identity:
             body = urlencode(form, doseq=True, encoding="latin-1").encode()
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         if basic is not None:
-            sent["Authorization"] = aiohttp.BasicAuth(*basic).encode()
+            sent["Authorization"] = aiohttp.encode_basic_auth(*basic)
         try:
             async with self._session.request(
                 method, URL(target, encoded=True), data=body, headers=sent, allow_redirects=False,
