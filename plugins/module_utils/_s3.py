@@ -65,7 +65,7 @@ class Store:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             if code in ABSENT:
                 return None
-            hint = "Check the policy of the bucket and the rights of the key."
+            hint = ""
             if code in DENIED:
                 hint = "Check the access key, the secret key and what the key may do."
             text = str(told.get("Message") or "")
@@ -103,18 +103,16 @@ class Store:
             if "BucketAlreadyOwnedByYou" not in error.reason:
                 raise
 
-    def objects(
-        self, bucket: str, prefix: str = "", most: int = 1000
-    ) -> t.List[t.Dict[str, t.Any]]:
-        """Return the objects under a prefix: key, size in bytes, time; at most ``most``."""
-        answer = self.call(
-            f"listing {bucket}/{prefix}",
-            "list_objects_v2",
-            Bucket=bucket,
-            Prefix=prefix,
-            MaxKeys=most,
-        )
-        return list((answer or {}).get("Contents", []))
+    def objects(self, bucket: str, prefix: str = "") -> t.Iterator[t.Dict[str, t.Any]]:
+        """Yield the objects under a prefix: key, size in bytes, time; none where no bucket is."""
+        doing = f"listing {bucket}/{prefix}"
+        page: t.Dict[str, t.Any] = {"Bucket": bucket, "Prefix": prefix}
+        while True:
+            answer = self.call(doing, "list_objects_v2", **page) or {}
+            yield from answer.get("Contents", [])
+            if not answer.get("IsTruncated"):
+                return
+            page["ContinuationToken"] = answer["NextContinuationToken"]
 
     def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         """Store an object."""
@@ -143,16 +141,8 @@ class Store:
 
     def empty_and_delete(self, bucket: str) -> None:
         """Delete a bucket with all that is in it."""
-        while True:
-            keys = [entry["Key"] for entry in self.objects(bucket)]
-            if not keys:
-                break
-            self.call(
-                f"emptying bucket {bucket}",
-                "delete_objects",
-                Bucket=bucket,
-                Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
-            )
+        for entry in self.objects(bucket):
+            self.delete(bucket, entry["Key"])
         self.call(f"deleting bucket {bucket}", "delete_bucket", Bucket=bucket)
 
     def presigned(self, bucket: str, key: str, seconds: int) -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: oapip_sample
-short_description: Put a picture into S3 for a sample job, and open what the job made of it
+short_description: The picture that a sample job resizes, before and after
 description:
-  - The proof needs an input that a closed site can serve itself. This module makes a picture, stores
-    it, and gives a URL that lets anyone read it for a while.
+  - The proof needs an input that a closed site can serve itself. This module makes a picture,
+    stores it, and gives a URL that lets anyone read it for a while.
   - Afterwards it finds the picture that the job stored, opens it and tells its size in pixels.
 version_added: 1.0.0
 author:
@@ -34,6 +34,11 @@ options:
         example the job identifier.
     type: str
     required: true
+  prefix:
+    description:
+      - Prefix of the keys that O(state=found) and O(state=absent) look at.
+    type: str
+    default: ''
   width:
     description:
       - Width in pixels.
@@ -119,6 +124,7 @@ SPEC = ModuleSpec(
         **_argspec.s3(),
         "bucket": {"type": "str", "required": True},
         "key": {"type": "str", "required": True, "no_log": False},
+        "prefix": {"type": "str", "default": ""},
         "width": {"type": "int", "default": 64},
         "height": {"type": "int", "default": 48},
         "lifetime": {"type": "int", "default": 3600},
@@ -154,10 +160,17 @@ def size_of(picture: bytes) -> t.Optional[t.Tuple[int, int]]:
     return width, height
 
 
-def find(store: Store, bucket: str, part: str) -> t.Tuple[str, t.Tuple[int, int]]:
-    """Return the key and the size of the one picture whose key contains ``part``."""
+def matching(store: Store, params: Params) -> t.List[str]:
+    """Return the keys under the prefix that contain the wanted part."""
+    listed = store.objects(params["bucket"], params["prefix"])
+    return [entry["Key"] for entry in listed if params["key"] in entry["Key"]]
+
+
+def find(store: Store, params: Params) -> t.Tuple[str, t.Tuple[int, int]]:
+    """Return the key and the size of the first picture whose key contains the wanted part."""
+    bucket, part = params["bucket"], params["key"]
     doing = f"looking for the picture of {part} in bucket {bucket}"
-    keys = [entry["Key"] for entry in store.objects(bucket) if part in entry["Key"]]
+    keys = matching(store, params)
     for key in keys:
         size = size_of(store.get(bucket, key) or b"")
         if size is not None:
@@ -173,7 +186,7 @@ def run(params: Params, ctx: Context) -> Result:
     if params["state"] == "found":
         if ctx.check_mode:
             return _plan.result([], [f"picture of {key}"], key=key)
-        where, found = find(store, bucket, key)
+        where, found = find(store, params)
         if found != size:
             raise OapipError(
                 f"opening {bucket}/{where}",
@@ -182,7 +195,7 @@ def run(params: Params, ctx: Context) -> Result:
             )
         return _plan.result([], key=where, width=found[0], height=found[1])
     if params["state"] == "absent":
-        keys = [entry["Key"] for entry in store.objects(bucket) if key in entry["Key"]]
+        keys = matching(store, params)
         changes = [
             Change("delete", "Object", f"{bucket}/{each}", before={"key": each}) for each in keys
         ]

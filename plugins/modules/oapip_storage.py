@@ -31,8 +31,8 @@ options:
   state:
     description:
       - V(present) creates what is missing.
-      - V(absent) deletes the buckets with all that is in them when O(purge=true), else it keeps them
-        and names them in RV(kept).
+      - V(absent) deletes the buckets with all that is in them when O(purge=true).
+      - Without O(purge), V(absent) keeps them and names them in RV(kept).
     type: str
     choices: [present, absent]
     default: present
