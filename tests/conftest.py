@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,3 +41,24 @@ def sandbox() -> dict[str, Any]:
         pytest.fail("no sandbox is up: run `make demo` first")
     recorded: dict[str, Any] = json.loads(path.read_text())
     return recorded
+
+
+@pytest.fixture
+def admin(sandbox: dict[str, Any]) -> requests.Session:
+    """Return a session that bears a fresh token of Keycloak's administrator (they last a minute)."""
+    keycloak = sandbox["keycloak"]
+    session = requests.Session()
+    session.verify = sandbox["ca_file"]
+    answer = session.post(
+        f"{keycloak['url']}/realms/master/protocol/openid-connect/token",
+        data={
+            "grant_type": "password",
+            "client_id": "admin-cli",
+            "username": keycloak["admin_user"],
+            "password": keycloak["admin_password"],
+        },
+        timeout=30,
+    )
+    answer.raise_for_status()
+    session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+    return session
