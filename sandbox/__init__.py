@@ -1,0 +1,1 @@
+"""The embedded sandbox: real servers from package registries, and labelled stand-ins."""

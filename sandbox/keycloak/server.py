@@ -1,0 +1,82 @@
+"""Keycloak: a home folder of its own over the shared, already built distribution."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from sandbox.paths import write_private
+from sandbox.pki import Pair
+from sandbox.supervise import Program
+
+#: Options fixed when the distribution is built (see sandbox.fetch), so a start needs no second build.
+BUILD_OPTIONS = ("--db=dev-file", "--health-enabled=true", "--cache=local")
+
+JVM = (
+    "-Xms128m",
+    "-Xmx512m",
+    "-XX:MaxMetaspaceSize=256m",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:TieredStopAtLevel=1",
+    "-Dfile.encoding=UTF-8",
+    "-Djava.util.logging.manager=org.jboss.logmanager.LogManager",
+    "-Djava.util.concurrent.ForkJoinPool.common.threadFactory="
+    "io.quarkus.bootstrap.forkjoin.QuarkusForkJoinWorkerThreadFactory",
+    "-Dpicocli.disable.closures=true",
+    "-Duser.language=en",
+    "-Duser.country=US",
+    "--add-opens=java.base/java.util=ALL-UNNAMED",
+    "--add-opens=java.base/java.util.concurrent=ALL-UNNAMED",
+    "--add-opens=java.base/java.security=ALL-UNNAMED",
+    "--add-opens=java.base/java.lang=ALL-UNNAMED",
+    "--enable-native-access=ALL-UNNAMED",
+)
+
+
+def configure(
+    home: Path, distribution: Path, port: int, management_port: int, tls: Pair, admin: dict[str, str]
+) -> None:
+    """Write the home folder: links to the distribution, our keycloak.conf (0600), data kept."""
+    home.mkdir(parents=True, exist_ok=True)
+    for part in ("bin", "lib", "providers", "themes"):
+        link = home / part
+        if link.is_symlink():
+            link.unlink()
+        link.symlink_to(distribution / part)
+    conf = home / "conf"
+    conf.mkdir(exist_ok=True)
+    shutil.copyfile(distribution / "conf/cache-ispn.xml", conf / "cache-ispn.xml")
+    settings = {
+        "db": "dev-file",
+        "db-url": f"jdbc:h2:file:{home}/data/h2/keycloakdb;NON_KEYWORDS=VALUE",
+        "http-enabled": "false",
+        "http-host": "127.0.0.1",
+        "https-port": port,
+        "https-certificate-file": tls.certificate,
+        "https-certificate-key-file": tls.key,
+        "hostname": f"https://localhost:{port}",
+        "http-management-port": management_port,
+        "http-management-scheme": "inherited",
+        "http-management-host": "127.0.0.1",
+        "cache": "local",
+        "bootstrap-admin-username": admin["user"],
+        "bootstrap-admin-password": admin["password"],
+    }
+    lines = [f"{key}={value}\n" for key, value in settings.items()]
+    write_private(conf / "keycloak.conf", "".join(lines))
+
+
+def program(home: Path, java_home: Path) -> Program:
+    """Java itself, not kc.sh: the script would be one more process between us and the server."""
+    command = [
+        java_home / "bin/java",
+        *JVM,
+        f"-Dkc.home.dir={home}",
+        f"-Djboss.server.config.dir={home}/conf",
+        "-cp",
+        home / "lib/quarkus-run.jar",
+        "io.quarkus.bootstrap.runner.QuarkusEntryPoint",
+        "start",
+        "--optimized",
+    ]
+    return Program("keycloak", command)
