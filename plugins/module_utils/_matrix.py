@@ -255,11 +255,11 @@ class Matrix:
         """Headers that choose a context or a user, and tokens that are none."""
         own = f"/{self.own}/{ROOMS[0]}"
         for headers in namespace_headers(self.other):
-            label = next(iter(headers))
+            label = next(iter(headers), "")
             yield check(f"user, header {label}", own, self.guard, self.user, headers=headers)
             yield self.anonymous(f"stranger, header {label}", own, headers=headers, also=[400])
         for headers in namespace_headers(self.own)[:2]:
-            label = f"open path, header {next(iter(headers))}"
+            label = f"open path, header {next(iter(headers), '')}"
             yield self.anonymous(label, "/ogc-api/", headers=headers, also=[400, 403, 404])
         for label, token in (
             ("no JWT", "Bearer abc"),

@@ -19,7 +19,7 @@ from .gates import GATES, WORKERS, Gate
 from .venvs import ROOT, VenvError
 
 _LOGS = ROOT / ".sandbox" / "logs"
-_ERROR = re.compile(r"^(ERROR|FATAL|WARNING: Skipping)\b")
+_ERROR = re.compile(r"^(ERROR|FATAL): ")
 _screen = threading.Lock()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from . import venvs
-from .tree import BASE, TREE
+from .tree import BASE, COLLECTION, TREE
 
 _COLLECTION = "ansible_collections/eoepca/oapip"
 
@@ -37,6 +37,7 @@ def _galaxy_venv() -> Path:
 def _call(log: TextIO, venv: Path, *command: str, cwd: Path = TREE, **extra: str) -> bool:
     env = venvs.environment(venv)
     env["ANSIBLE_COLLECTIONS_PATH"] = str(BASE)
+    env["ANSIBLE_INVENTORY"] = "localhost,"  # the sandbox may be down
     env.update(extra)
     log.write(f"$ {' '.join(command)}\n")
     log.flush()
@@ -51,7 +52,8 @@ def ansible_test(log: TextIO) -> bool:
     venv = _lint_venv()
     venvs.write_pip_conf(venv)
     venvs.write_pip_bootstrap(venv)
-    return _call(log, venv, "ansible-test", "sanity", "--local", "--requirements", "--color", "no")
+    command = ("ansible-test", "sanity", "--local", "--requirements", "--color", "no")
+    return _call(log, venv, *command, cwd=COLLECTION)
 
 
 def no_exemptions(log: TextIO) -> bool:

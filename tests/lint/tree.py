@@ -1,6 +1,6 @@
-"""A copy of the checkout under ansible_collections/eoepca/oapip, which ansible-test insists on.
+"""Copies of the checkout under ansible_collections/eoepca/oapip, which ansible-test insists on.
 
-ansible-test resolves links, so a link to the checkout is refused. The copy holds what git would
+ansible-test resolves links, so a link to the checkout is refused. A copy holds what git would
 commit: files of the index and new ones, none that are ignored.
 """
 
@@ -13,27 +13,35 @@ from pathlib import Path
 
 from .venvs import CACHE, ROOT
 
+_INSIDE = Path("ansible_collections", "eoepca", "oapip")
 BASE = CACHE / "lint"
-TREE = BASE / "ansible_collections" / "eoepca" / "oapip"
+TREE = BASE / _INSIDE
+# The collection without the sandbox, which is no part of it (build_ignore in galaxy.yml): the Go
+# templates of its chart are no YAML, for one. Every other gate reads the sandbox too.
+COLLECTION = CACHE / "lint-collection" / _INSIDE
 
 
-def sync() -> Path:
-    """Bring the copy up to date and return its root; unchanged files keep their times."""
-    TREE.mkdir(parents=True, exist_ok=True)
-    if not (TREE / ".git").exists():
-        subprocess.run(["git", "init", "-q", str(TREE)], check=True)
-    wanted = _files(ROOT)
-    for name in _files(TREE) - wanted:
-        (TREE / name).unlink()
-    for name in wanted:
-        source, target = ROOT / name, TREE / name
+def sync() -> None:
+    """Bring the copies up to date; unchanged files keep their times."""
+    names = _files(ROOT)
+    _copy(names, TREE)
+    _copy({name for name in names if not name.startswith("sandbox/")}, COLLECTION)
+
+
+def _copy(names: set[str], tree: Path) -> None:
+    tree.mkdir(parents=True, exist_ok=True)
+    if not (tree / ".git").exists():
+        subprocess.run(["git", "init", "-q", str(tree)], check=True)
+    for name in _files(tree) - names:
+        (tree / name).unlink()
+    for name in names:
+        source, target = ROOT / name, tree / name
         if source.is_symlink() or not source.is_file():
             continue
         if target.exists() and filecmp.cmp(source, target, shallow=True):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
-    return TREE
 
 
 def _files(root: Path) -> set[str]:
