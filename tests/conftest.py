@@ -45,7 +45,7 @@ def sandbox() -> dict[str, Any]:
 
 @pytest.fixture
 def admin(sandbox: dict[str, Any]) -> requests.Session:
-    """Return a session that bears a fresh token of Keycloak's administrator (they last a minute)."""
+    """Return a session with a fresh token of Keycloak's administrator (they last a minute)."""
     keycloak = sandbox["keycloak"]
     session = requests.Session()
     session.verify = sandbox["ca_file"]
