@@ -194,12 +194,12 @@ class Keycloak:
             self._forget(token)
         return response
 
-    def each(self, function: t.Callable[[T], R], items: t.Sequence[T]) -> t.List[R]:
-        """Call ``function`` for every item, a few at a time; results keep the items' order."""
+    def each(self, function: t.Callable[[T], R], items: t.Sequence[T]) -> t.List[t.Tuple[T, R]]:
+        """Call ``function`` for every item, a few at a time; return items with their results."""
         if len(items) < 2:
-            return [function(item) for item in items]
+            return [(item, function(item)) for item in items]
         with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
-            return list(pool.map(function, items))
+            return list(pool.map(lambda item: (item, function(item)), items))
 
     def _at(self, doing: str) -> str:
         return f"{doing} in realm {self.realm} at {self.url}"

@@ -1,0 +1,368 @@
+# Copyright (c) 2026 the eoepca.oapip authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The protection of a client on the server: observe, resolve names, apply, read back.
+
+One export of the settings is the current state of resources, policies and permissions; new ones are
+imported in batches (an import is atomic), what differs is PUT whole, names are resolved before the
+first write, as Keycloak drops unknown groups and roles from a policy without a word.
+
+API: ``clients/{id}/authz/resource-server`` and ``groups`` of Keycloak's admin API.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak import Json, Keycloak
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_protect import (
+    NEW_SETTINGS,
+    OWNER,
+    SETTINGS,
+    State,
+    Wish,
+    body_of,
+    owner_of,
+    state_of,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
+
+BATCH = 300  # objects an import makes in one transaction: about two seconds
+PAGE = 1000
+FEW = 20  # names that are looked up one by one; for more, the list of all may be shorter
+
+
+@dataclass
+class Seen:
+    """The current state, and the ids behind its names."""
+
+    current: State = field(default_factory=State)
+    uuid: str = ""
+    groups: t.Dict[str, str] = field(default_factory=dict)  # path -> id
+    users: t.Dict[str, str] = field(default_factory=dict)  # username -> id
+    assumed: t.List[str] = field(default_factory=list)
+
+
+class Protection:
+    """The authorization services of one client."""
+
+    def __init__(self, kc: Keycloak, wish: Wish, check_mode: bool = False) -> None:
+        self.kc = kc
+        self.wish = wish
+        self.check_mode = check_mode
+        self.seen = Seen()
+
+    def _authz(self, *segments: str) -> t.Tuple[str, ...]:
+        return ("clients", self.seen.uuid, "authz", "resource-server", *segments)
+
+    # ------------------------------------------------------------------ reading
+
+    def observe(self, desired: State, absent: bool = False) -> Seen:
+        """Read the settings, the groups below ``/<client_id>`` and the memberships that matter.
+
+        :param absent: the client may be missing, as all of it is to be removed.
+        :raises OapipError: no such client, or it has no authorization services.
+        """
+        self.seen = Seen(assumed=self.seen.assumed[:0])
+        client = self.kc.client(self.wish.client_id)
+        export: t.Optional[Json] = None
+        if client is None:
+            self._lacking(f"client {self.wish.client_id}", absent)
+        else:
+            self.seen.uuid = client["id"]
+            doing = f"reading the authorization settings of client {self.wish.client_id}"
+            if client.get("authorizationServicesEnabled"):
+                export = self.kc.request("GET", *self._authz("settings"), doing=doing)
+            else:
+                self._lacking(f"authorization services of client {self.wish.client_id}", absent)
+        self.seen.current = state_of(export) if export else State(dict(NEW_SETTINGS))
+        self._observe_groups()
+        self._observe_members(desired)
+        return self.seen
+
+    def _lacking(self, what: str, absent: bool) -> None:
+        if absent:
+            return
+        if not self.check_mode:
+            raise OapipError(
+                f"protecting client {self.wish.client_id}",
+                f"realm {self.kc.realm} has no {what}",
+                "Settle it with keycloak_client and authorization: true first.",
+            )
+        self.seen.assumed.append(what)
+
+    def _observe_groups(self) -> None:
+        top = self._group(f"/{self.wish.client_id}")
+        if top is None:
+            return
+        doing = f"reading the groups below /{self.wish.client_id}"
+        query = {"first": 0, "max": 100000, "briefRepresentation": "false"}
+        children = self.kc.request("GET", "groups", top["id"], "children", query=query, doing=doing)
+        for one in [top, *children]:
+            self.seen.groups[one["path"]] = one["id"]
+            self.seen.current.groups[one["path"]] = {"owner": owner_of(one.get("attributes"))}
+
+    def _group(self, path: str) -> t.Optional[Json]:
+        found = self.kc.request(
+            "GET",
+            "group-by-path",
+            *path.strip("/").split("/"),
+            doing=f"looking for group {path}",
+            absent=True,
+        )
+        return t.cast("t.Optional[Json]", found)
+
+    def _observe_members(self, desired: State) -> None:
+        groups = self.seen.current.groups
+        managed = [
+            path for path, one in desired.groups.items() if "members" in one and path in groups
+        ]
+        for path, members in self.kc.each(self._members, managed):
+            groups[path]["members"] = sorted(members)
+            self.seen.users.update(members)
+
+    def _members(self, path: str) -> t.Dict[str, str]:
+        """Return the ids of the members of a group by their names."""
+        found: t.Dict[str, str] = {}
+        doing = f"reading the members of group {path}"
+        while True:
+            query = {"first": len(found), "max": PAGE, "briefRepresentation": "true"}
+            segments = ("groups", self.seen.groups[path], "members")
+            page = self.kc.request("GET", *segments, query=query, doing=doing)
+            found.update({one["username"]: one["id"] for one in page})
+            if len(page) < PAGE:
+                return found
+
+    # ------------------------------------------------------------------ names
+
+    def resolve(self, desired: State) -> None:
+        """Check every name that is not known to exist; nothing is written before.
+
+        :raises OapipError: users, roles and (but in check mode) groups that the realm lacks.
+        """
+        faults = [f"user {name}" for name in self._unknown_users(desired)]
+        roles = {role for one in desired.policies.values() for role in one.get("roles", ())}
+        known = {r for one in self.seen.current.policies.values() for r in one.get("roles", ())}
+        wanted = sorted(roles - known)
+        found = self.kc.each(self._has_role, wanted)
+        faults += [f"role {role}" for role, there in found if not there]
+        named = {path for one in desired.policies.values() for path in one.get("groups", ())}
+        strange = sorted(named - set(desired.groups) - set(self.seen.groups))
+        missing = [
+            path
+            for path, one in self.kc.each(self._group, strange)
+            if one is None or one.get("path") != path
+        ]
+        if self.check_mode:
+            self.seen.assumed += [f"group {path}" for path in missing]
+        else:
+            faults += [f"group {path}" for path in missing]
+        if faults:
+            raise OapipError(
+                f"protecting client {self.wish.client_id}",
+                f"realm {self.kc.realm} has no {', '.join(faults)}",
+                "Create them, or correct the names in contexts; nothing was written.",
+            )
+
+    def _unknown_users(self, desired: State) -> t.List[str]:
+        current = self.seen.current.policies.values()
+        known = {name for one in current for name in one.get("users", ())}
+        by_policy = {name for one in desired.policies.values() for name in one.get("users", ())}
+        by_group = {name for one in desired.groups.values() for name in one.get("members", ())}
+        wanted = sorted(((by_policy - known) | by_group) - set(self.seen.users))
+        if len(wanted) > FEW:
+            pages = -(-int(self.kc.request("GET", "users", "count")) // PAGE)
+            if pages < len(wanted) // 8:
+                self._list_users(pages)
+                return [name for name in wanted if name not in self.seen.users]
+        for name, user in self.kc.each(self.kc.user, wanted):
+            if user is not None:
+                self.seen.users[name] = user["id"]
+        return [name for name in wanted if name not in self.seen.users]
+
+    def _list_users(self, pages: int) -> None:
+        for page in range(pages):
+            query = {"first": page * PAGE, "max": PAGE, "briefRepresentation": "true"}
+            listed = self.kc.request("GET", "users", query=query, doing="listing the users")
+            self.seen.users.update({one["username"]: one["id"] for one in listed})
+
+    def _has_role(self, role: str) -> bool:
+        doing = f"looking for role {role}"
+        if self.kc.request("GET", "roles", role, doing=doing, absent=True) is not None:
+            return True
+        client_id, slash, name = role.rpartition("/")
+        client = self.kc.client(client_id) if slash else None
+        if client is None:
+            return False
+        path = ("clients", client["id"], "roles", name)
+        return self.kc.request("GET", *path, doing=doing, absent=True) is not None
+
+    # ------------------------------------------------------------------ writing
+
+    def apply(self, changes: t.Sequence[Change]) -> None:
+        """Make the changes: what closes first, memberships of new contexts last."""
+        self._settings([one for one in changes if one.kind == "settings"])
+        groups = [one for one in changes if one.kind == "group"]
+        kept = [one for one in groups if one.action != "delete"]
+        self.kc.each(self._leave, [one for one in kept if one.action == "update"])
+        objects = [one for one in changes if one.kind not in ("settings", "group")]
+        ids = self._ids([one for one in objects if one.action != "create"])
+        early = [one for one in objects if one.action == "delete" and not self._late(one)]
+        for one in early:
+            self._delete(one, ids)
+        self._make_groups([one for one in kept if one.action == "create"])
+        self._import([one for one in objects if one.action == "create"])
+        for one in objects:
+            if one.action == "update":
+                self._put(one, ids)
+        for one in objects:
+            if one.action == "delete" and self._late(one):
+                self._delete(one, ids)
+        self._join(kept)
+        for one in groups:
+            if one.action == "delete":
+                path = ("groups", self.seen.groups[one.name])
+                self.kc.request("DELETE", *path, doing=f"deleting group {one.name}", absent=True)
+
+    @staticmethod
+    def _late(change: Change) -> bool:
+        return change.kind == "policy"  # permissions use it until they are written anew
+
+    def _settings(self, changes: t.Sequence[Change]) -> None:
+        for change in changes:
+            doing = f"updating the authorization settings of client {change.name}"
+            self.kc.request("PUT", *self._authz(), body=_settings(change.after or {}), doing=doing)
+
+    def _ids(self, changes: t.Sequence[Change]) -> t.Dict[t.Tuple[str, str], Json]:
+        """Return the listed objects by kind and name; policies and permissions are one list."""
+        found: t.Dict[t.Tuple[str, str], Json] = {}
+        kinds = {"resource" if one.kind == "resource" else "policy" for one in changes}
+        for kind in sorted(kinds):
+            query = {"first": 0, "max": -1}
+            listed = self.kc.request(
+                "GET", *self._authz(kind), query=query, doing=f"listing {kind} objects"
+            )
+            found.update({(kind, one["name"]): one for one in listed})
+        return found
+
+    def _delete(self, change: Change, ids: t.Mapping[t.Tuple[str, str], Json]) -> None:
+        table = "resource" if change.kind == "resource" else "policy"
+        one = ids.get((table, change.name))
+        if one is not None:
+            path = self._authz(table, one.get("_id") or one["id"])
+            doing = f"deleting {change.kind} {change.name}"
+            self.kc.request("DELETE", *path, doing=doing, absent=True)
+
+    def _put(self, change: Change, ids: t.Mapping[t.Tuple[str, str], Json]) -> None:
+        """Write an object whole, as a PUT clears what it does not name."""
+        doing = f"updating {change.kind} {change.name}"
+        body = body_of(change.kind, change.name, change.after or {})
+        if change.kind == "resource":
+            one = ids["resource", change.name]
+            attributes = {**(one.get("attributes") or {}), **body["attributes"]}
+            body = {**one, **body, "attributes": attributes}
+            self.kc.request("PUT", *self._authz("resource", one["_id"]), body=body, doing=doing)
+            return
+        one, after = ids["policy", change.name], change.after or {}
+        body.pop("config")
+        body["id"] = one["id"]
+        if change.kind == "permission":
+            body.update(resources=after["resources"], policies=after["policies"])
+            body.update(scopes=[], resourceType=None)
+        elif body["type"] == "group":
+            body["groups"] = [{"path": path, "extendChildren": False} for path in after["groups"]]
+            body["groupsClaim"] = ""
+        elif body["type"] == "role":
+            body["roles"] = [{"id": role, "required": False} for role in after["roles"]]
+            body["fetchRoles"] = True
+        else:
+            body["users"] = after["users"]
+        path = self._authz(change.kind, body["type"], one["id"])
+        self.kc.request("PUT", *path, body=body, doing=doing)
+
+    def _import(self, changes: t.Sequence[Change]) -> None:
+        """Create objects in batches that hold whole contexts: each names only what it has."""
+        contexts: t.Dict[str, t.List[Change]] = {}
+        for change in changes:
+            contexts.setdefault(":".join(change.name.split(":")[:2]), []).append(change)
+        batch: t.List[Change] = []
+        done = 0
+        for part in [*contexts.values(), []]:
+            if batch and (not part or len(batch) + len(part) > BATCH):
+                self._import_batch(batch)
+                done += len(batch)
+                if done < len(changes):
+                    self.kc.ctx.say(f"client {self.wish.client_id}: {done}/{len(changes)} objects")
+                batch = []
+            batch += part
+
+    def _import_batch(self, batch: t.Sequence[Change]) -> None:
+        body: Json = {**_settings(), "resources": [], "policies": [], "scopes": []}
+        for change in batch:
+            part = "resources" if change.kind == "resource" else "policies"
+            body[part].append(body_of(change.kind, change.name, change.after or {}))
+        names = sorted({scope["name"] for one in body["resources"] for scope in one["scopes"]})
+        body["scopes"] = [{"name": name} for name in names]
+        body["policies"].sort(key=lambda one: str(one["type"]) == "resource")
+        doing = f"importing {len(batch)} objects ({batch[0].name} to {batch[-1].name})"
+        self.kc.request("POST", *self._authz("import"), body=body, doing=doing)
+
+    # ------------------------------------------------------------------ groups
+
+    def _make_groups(self, changes: t.Sequence[Change]) -> None:
+        top = f"/{self.wish.client_id}"
+        for change in changes:
+            if change.name == top:
+                self.seen.groups[top] = self._make_group(change)
+        children = [one for one in changes if one.name != top]
+        for change, made in self.kc.each(self._make_group, children):
+            self.seen.groups[change.name] = made
+
+    def _make_group(self, change: Change) -> str:
+        parent, _slash, name = change.name.rpartition("/")
+        body = {"name": name, "attributes": {OWNER: [(change.after or {})["owner"]]}}
+        path = ("groups", self.seen.groups[parent], "children") if parent else ("groups",)
+        return self.kc.create(*path, body=body, doing=f"creating group {change.name}")
+
+    def _leave(self, change: Change) -> None:
+        """Mark a group as ours where it is not, and take out who may not be in it any more."""
+        before, after = change.before or {}, change.after or {}
+        group = self.seen.groups[change.name]
+        if before.get("owner") != after.get("owner"):
+            doing = f"updating group {change.name}"
+            whole = self.kc.request("GET", "groups", group, doing=doing)
+            whole.setdefault("attributes", {})[OWNER] = [after["owner"]]
+            self.kc.request("PUT", "groups", group, body=whole, doing=doing)
+        for name in sorted(set(before.get("members") or ()) - set(after.get("members") or ())):
+            doing = f"removing {name} from group {change.name}"
+            path = ("users", self.seen.users[name], "groups", group)
+            self.kc.request("DELETE", *path, doing=doing, absent=True)
+
+    def _join(self, changes: t.Sequence[Change]) -> None:
+        joins = [
+            (name, change.name)
+            for change in changes
+            for name in sorted(
+                set((change.after or {}).get("members") or ())
+                - set((change.before or {}).get("members") or ())
+            )
+        ]
+        self.kc.each(self._add, joins)
+
+    def _add(self, pair: t.Tuple[str, str]) -> None:
+        name, group = pair
+        path = ("users", self.seen.users[name], "groups", self.seen.groups[group])
+        self.kc.request("PUT", *path, doing=f"adding {name} to group {group}")
+
+
+def _settings(state: t.Optional[t.Mapping[str, t.Any]] = None) -> Json:
+    """Return the document of the resource server's settings: all, as a PUT clears the rest."""
+    wanted = state or SETTINGS
+    return {
+        "policyEnforcementMode": wanted["policy_enforcement"],
+        "decisionStrategy": wanted["decision_strategy"],
+        "allowRemoteResourceManagement": wanted["remote_resource_management"],
+    }

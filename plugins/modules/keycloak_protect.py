@@ -1,0 +1,334 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026 the eoepca.oapip authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who may use which path of an engine, as authorization services of its Keycloak client."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keycloak_protect
+short_description: Settle who may use which contexts of an engine
+description:
+  - Makes the resources, policies, permissions, groups and memberships of all contexts of a client
+    in one call, and closes what Keycloak leaves open by default.
+  - Every name is resolved before the first write. New objects are imported in batches, each of
+    which is made whole or not at all. What was written is read back.
+  - Objects of others are never changed. Ours bear O(marker).
+version_added: 1.0.0
+author:
+  - eoepca.oapip contributors (@eoepca)
+extends_documentation_fragment:
+  - eoepca.oapip._attributes
+  - eoepca.oapip._attributes.keycloak
+  - eoepca.oapip._keycloak
+options:
+  state:
+    description:
+      - V(absent) removes everything that bears O(marker), whatever O(contexts) says.
+    type: str
+    choices: [present, absent]
+    default: present
+  client_id:
+    description:
+      - ID of the client whose authorization services protect the engine.
+    type: str
+    required: true
+  marker:
+    description:
+      - Text that says who owns the objects, kept as attribute C(oapip.owner) of resources and
+        groups and as description of policies and permissions. Only exact matches are changed
+        or removed.
+    type: str
+    required: true
+  contexts:
+    description:
+      - All contexts of the client.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description:
+          - Name of the context and first segment of its path. Of a V(personal) context, it is the
+            name of the user.
+        type: str
+        required: true
+      mode:
+        description:
+          - V(personal) belongs to the user of its name, V(shared) to those listed.
+        type: str
+        choices: [personal, shared]
+        default: personal
+      uris:
+        description:
+          - Paths that the context covers, like V(/team/*). Without it, everything below C(/<name>).
+          - Upper case, blanks, C(..), patterns other than a last C(/*), and what is special in a
+            URL are refused, as gateways, Keycloak and the engine read them differently.
+        type: list
+        elements: str
+      users:
+        description:
+          - Names of the users who may use the context. A V(personal) context has its own user.
+        type: list
+        elements: str
+      groups:
+        description:
+          - Full paths of existing groups whose members may use the context.
+        type: list
+        elements: str
+      roles:
+        description:
+          - Realm roles, or client roles as C(<client>/<role>), whose holders may use the context.
+        type: list
+        elements: str
+      scopes:
+        description:
+          - Authorization scopes of the resource.
+        type: list
+        elements: str
+      type:
+        description:
+          - Type of the resource. Without it, C(urn:<client_id>:resources:context).
+        type: str
+  user_access:
+    description:
+      - How the users of a context get access. With V(group), each context has the group
+        C(/<client_id>/<name>), whose members they are. With V(policy), a user policy names them.
+    type: str
+    choices: [group, policy]
+    default: group
+  memberships:
+    description:
+      - V(ensure) adds the users to the group of their context, V(exact) also removes all others,
+        V(unmanaged) leaves the members alone.
+    type: str
+    choices: [ensure, exact, unmanaged]
+    default: ensure
+  default_access:
+    description:
+      - V(deny) removes the default resource, permission and policy that Keycloak up to 26.4 makes
+        and that let every user of the realm use every other path. V(keep) keeps them.
+    type: str
+    choices: [deny, keep]
+    default: deny
+  purge:
+    description:
+      - Whether to remove objects that bear O(marker) and belong to no context of O(contexts).
+    type: bool
+    default: true
+  adopt:
+    description:
+      - Whether to take over objects that have the names of ours but not our marker.
+    type: bool
+    default: false
+seealso:
+  - module: eoepca.oapip.keycloak_client
+  - module: eoepca.oapip.keycloak_access_info
+"""
+
+EXAMPLES = r"""
+- name: One user, and a team
+  eoepca.oapip.keycloak_protect:
+    server_url: https://auth.example.org
+    realm: eoepca
+    auth_username: admin
+    auth_password: "{{ keycloak_admin_password }}"
+    client_id: oapip-engine
+    marker: oapip-engine 8e6a1c7e-4c0e-4f0e-9d52-0a9c2f6f6a11
+    contexts:
+      - name: alice
+      - name: flood-mapping
+        mode: shared
+        users: [bob]
+        groups: [/hydrology]
+
+- name: Five hundred users from a file with a column username
+  eoepca.oapip.keycloak_protect:
+    server_url: https://auth.example.org
+    realm: eoepca
+    auth_username: admin
+    auth_password: "{{ keycloak_admin_password }}"
+    client_id: oapip-engine
+    marker: oapip-engine 8e6a1c7e-4c0e-4f0e-9d52-0a9c2f6f6a11
+    user_access: policy
+    contexts: "{{ modes | dict2items(key_name='name', value_name='mode') }}"
+  vars:
+    modes: "{{ dict(names | product(['personal'])) }}"
+    names: "{{ lookup('ansible.builtin.file', 'users.csv').splitlines()[1:] }}"
+
+- name: Nothing of it is left
+  eoepca.oapip.keycloak_protect:
+    server_url: https://auth.example.org
+    realm: eoepca
+    auth_username: admin
+    auth_password: "{{ keycloak_admin_password }}"
+    client_id: oapip-engine
+    marker: oapip-engine 8e6a1c7e-4c0e-4f0e-9d52-0a9c2f6f6a11
+    state: absent
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed, or would be in check mode.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    action:
+      description: V(create), V(update) or V(delete).
+      type: str
+    kind:
+      description: V(settings), V(group), V(resource), V(policy) or V(permission).
+      type: str
+    name:
+      description: Name of the object, or path of the group.
+      type: str
+    fields:
+      description: Fields that an update touches.
+      type: list
+      elements: str
+assumed:
+  description: Client and groups that check mode assumed to exist.
+  returned: success
+  type: list
+  elements: str
+contexts:
+  description: The contexts, complete.
+  returned: when O(state=present)
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the context.
+      type: str
+    uris:
+      description: Paths that it covers.
+      type: list
+      elements: str
+    users:
+      description: Users who may use it.
+      type: list
+      elements: str
+requests:
+  description: Number of requests that were made, without the login.
+  returned: success
+  type: int
+"""
+
+import typing as t
+
+from ansible_collections.eoepca.oapip.plugins.module_utils import (
+    _argspec,
+    _keycloak,
+    _keycloak_protect,
+    _plan,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_authz import Protection
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_contexts import (
+    OPTIONS,
+    Access,
+    contexts_of,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
+    Context,
+    ModuleSpec,
+    OapipError,
+    Params,
+    Result,
+    run_module,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
+
+SPEC = ModuleSpec(
+    argument_spec={
+        **_argspec.keycloak(),
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "client_id": {"type": "str", "required": True},
+        "marker": {"type": "str", "required": True},
+        "contexts": {"type": "list", "elements": "dict", "default": [], "options": OPTIONS},
+        "user_access": {"type": "str", "choices": ["group", "policy"], "default": "group"},
+        "memberships": {
+            "type": "str",
+            "choices": ["ensure", "exact", "unmanaged"],
+            "default": "ensure",
+        },
+        "default_access": {"type": "str", "choices": ["deny", "keep"], "default": "deny"},
+        "purge": {"type": "bool", "default": True},
+        "adopt": {"type": "bool", "default": False},
+    },
+    supports_check_mode=True,
+)
+
+
+def wish_of(params: Params) -> _keycloak_protect.Wish:
+    """Return the options that decide how contexts become objects.
+
+    :raises OapipError: a client id that is no name of a group, or no marker.
+    """
+    absent = params["state"] == "absent"
+    doing = f"protecting client {params['client_id']}"
+    if "/" in params["client_id"]:
+        raise OapipError(doing, "its id has a /, which parts the names of groups", "Rename it.")
+    if not params["marker"].strip():
+        raise OapipError(doing, "marker is empty", "Give a text that no other installation uses.")
+    return _keycloak_protect.Wish(
+        params["client_id"],
+        params["marker"],
+        params["memberships"],
+        params["user_access"],
+        True if absent else params["purge"],
+        params["adopt"],
+        "keep" if absent else params["default_access"],
+    )
+
+
+def run(params: Params, ctx: Context) -> Result:
+    """Settle the contexts."""
+    wish = wish_of(params)
+    absent = params["state"] == "absent"
+    contexts = [] if absent else contexts_of(params["contexts"], wish.client_id)
+    desired = _keycloak_protect.desire(contexts, wish)
+    kc = _keycloak.connect(params, ctx)
+    protection = Protection(kc, wish, ctx.check_mode)
+    seen = protection.observe(desired, absent)
+    if absent:
+        desired.settings = seen.current.settings
+    protection.resolve(desired)
+    changes = _keycloak_protect.plan(seen.current, desired, wish)
+    assumed = list(seen.assumed)
+    if changes and not ctx.check_mode:
+        protection.apply(changes)
+        left = _keycloak_protect.plan(protection.observe(desired, absent).current, desired, wish)
+        _refuse_rest(left, wish.client_id)
+    result = _plan.result(changes, assumed, requests=kc.sent)
+    if not absent:
+        result["contexts"] = [_shown(one) for one in contexts]
+    return result
+
+
+def _refuse_rest(left: t.Sequence[Change], client_id: str) -> None:
+    """Fail where the server shows something else than was written."""
+    if left:
+        names = ", ".join(f"{one.kind} {one.name}" for one in left[:5])
+        raise OapipError(
+            f"reading back the protection of client {client_id}",
+            f"the server shows otherwise: {names}",
+            "Somebody else may be changing the same objects; run again.",
+            extra={"left": [one.as_dict() for one in left]},
+        )
+
+
+def _shown(context: Access) -> t.Dict[str, t.Any]:
+    return {"name": context.name, "uris": list(context.uris), "users": list(context.users)}
+
+
+def main() -> None:
+    """Run in a module process."""
+    run_module(SPEC, run)
+
+
+if __name__ == "__main__":
+    main()
