@@ -47,11 +47,9 @@ async def _publish(
         published = translator.translate(api.objects)
         proxy.router = published.router
         certificates.publish(published.certificates)
-        for status in published.statuses:
-            try:
-                await api.write(status)
-            except OSError as error:  # aiohttp's connection errors among them
-                logging.warning("status not written: %s", error)
+        written = [await api.write(status) for status in published.statuses]
+        if not all(written):
+            asyncio.get_running_loop().call_later(1, api.changed.set)
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -65,7 +63,7 @@ async def run(options: argparse.Namespace) -> None:
         proxy.handle, access_log=None, auto_decompress=False,
         max_line_size=32768, max_field_size=32768, max_headers=2000,
     )  # fmt: skip
-    runner = web.ServerRunner(server)
+    runner = web.ServerRunner(server, shutdown_timeout=2)
     await runner.setup()
     await web.TCPSite(runner, "localhost", options.port, ssl_context=certificates.listener).start()
     stop = asyncio.Event()

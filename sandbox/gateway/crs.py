@@ -76,11 +76,15 @@ class ApiServer:
             for resource in RESOURCES:
                 group.create_task(self._follow(session, resource))
 
-    async def write(self, status: Status) -> None:
-        """Write a status when it differs from the object's own (transition times apart)."""
-        item = self._objects[status.resource].get(status.key)
+    async def write(self, status: Status) -> bool:
+        """Write a status when it differs from the object's own (transition times apart).
+
+        False when it has to be tried again.
+        """
+        known = self._objects[status.resource]
+        item = known.get(status.key)
         if item is None or _same(item.get("status") or {}, status.status):
-            return
+            return True
         body = json.loads(json.dumps(status.status))
         for condition in body.get("conditions", []):
             condition["lastTransitionTime"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -88,13 +92,21 @@ class ApiServer:
         group = RESOURCES[status.resource]
         url = f"{self.url}{group}/namespaces/{namespace}/{status.resource}/{name}/status"
         headers = {"Content-Type": "application/merge-patch+json"}
-        async with (
-            self._session() as session,
-            session.patch(url, data=json.dumps({"status": body}), headers=headers) as answer,
-        ):
-            if answer.status >= 400 and answer.status != 404:
-                log.warning("status of %s %s/%s: %s", status.resource, namespace, name,
-                            await answer.text())  # fmt: skip
+        try:
+            async with (
+                self._session() as session,
+                session.patch(url, data=json.dumps({"status": body}), headers=headers) as answer,
+            ):
+                written = await answer.json()
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            log.warning("status of %s %s/%s: %r", status.resource, namespace, name, error)
+            return False
+        if answer.status == 200 and known.get(status.key) is item:
+            known[status.key] = written  # ahead of the watch, so that it is written once
+        elif answer.status not in (200, 404):
+            message = written.get("message")
+            log.warning("status of %s %s/%s: %s", status.resource, namespace, name, message)
+        return answer.status in (200, 404)
 
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(

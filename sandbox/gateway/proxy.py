@@ -121,7 +121,7 @@ class Proxy:
         body = await incoming.content.read()
         target = request.target if request.upstream_target is None else request.upstream_target
         # As one raw path: yarl takes nothing apart, so nothing is normalised on the way.
-        url = URL.build(scheme="http", host="engine", path=target, encoded=True)
+        url = URL.build(scheme="http", host="engine", path=_wire(target), encoded=True)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=60, sock_read=route.read_timeout)
         async with self._session().request(
             request.method, url, headers=_to_upstream(request, route, len(body)), data=body or None,
@@ -184,7 +184,7 @@ def _to_upstream(request: Request, route: Route, length: int) -> CIMultiDict[str
     headers: CIMultiDict[str] = CIMultiDict()
     for name, value in request.headers.items():
         if name.lower() not in _HOP_BY_HOP | {"content-length", "host"}:
-            headers.add(name, value)
+            headers.add(name, _wire(value))
     headers["Host"] = request.upstream_host or request.headers["Host"]
     if length or "Content-Length" in request.headers:
         headers["Content-Length"] = str(length)
@@ -196,6 +196,11 @@ def _to_upstream(request: Request, route: Route, length: int) -> CIMultiDict[str
     headers["X-Forwarded-Port"] = str(request.port)
     headers[SERVICE_HEADER] = route.upstream.service
     return headers
+
+
+def _wire(text: str) -> str:
+    """aiohttp writes UTF-8: bytes that are UTF-8 arrive as they came."""
+    return text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _respond(answer: Answer) -> web.Response:

@@ -71,6 +71,15 @@ class _Rule:
     read_timeout: float = 60.0
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What was last published of a route."""
+
+    uid: str
+    digest: str
+    rules: list[_Rule]
+
+
 class Translator:
     """Keeps what a controller keeps: the rules it published last, per object."""
 
@@ -80,7 +89,7 @@ class Translator:
         self.controller = controller
         self.runtime = runtime
         self.check_pair = check_pair
-        self._kept: dict[tuple[str, Key], tuple[str, list[_Rule]]] = {}
+        self._kept: dict[Key, _Kept] = {}
 
     def translate(self, objects: Objects) -> Published:
         """Routes, certificates and statuses for a snapshot of the API server."""
@@ -90,7 +99,7 @@ class Translator:
             if self._is_ours(route, objects):
                 routes += self._apisix_route(key, route, objects, published)
             else:
-                self._kept.pop(("apisixroutes", key), None)
+                self._kept.pop(key, None)
         for key, ingress in objects.get("ingresses", {}).items():
             if self._is_ours(ingress, objects):
                 routes += self._ingress(key, ingress, objects, published)
@@ -100,9 +109,8 @@ class Translator:
         for key, config in objects.get("apisixpluginconfigs", {}).items():
             if self._is_ours(config, objects):
                 self._report(published, "apisixpluginconfigs", key, config)
-        live = {("apisixroutes", key) for key in objects.get("apisixroutes", {})}
-        live |= {("apisixpluginconfigs", key) for key in objects.get("apisixpluginconfigs", {})}
-        self._kept = {known: rules for known, rules in self._kept.items() if known in live}
+        live = objects.get("apisixroutes", {})
+        self._kept = {key: kept for key, kept in self._kept.items() if key in live}
         published.router = Router(routes)
         return published
 
@@ -125,16 +133,15 @@ class Translator:
         self, key: Key, route: Object, objects: Objects, published: Published
     ) -> list[Route]:
         problem = None
+        kept = self._kept.get(key)
+        if kept is not None and kept.uid != route["metadata"]["uid"]:
+            kept = None
         try:
-            rules = self._rules(key, route, objects)
+            rules = self._rules(key, route, objects, kept)
+            self._kept[key] = _Kept(route["metadata"]["uid"], _digest(route), rules)
         except RejectedError as rejected:
             # What was published before stays: the controller stops ahead of the data plane.
-            problem = rejected
-            uid, kept = self._kept.get(("apisixroutes", key), ("", []))
-            rules = kept if uid.startswith(route["metadata"]["uid"]) else []
-        else:
-            known = route["metadata"]["uid"] + _digest(route)
-            self._kept["apisixroutes", key] = (known, rules)
+            problem, rules = rejected, kept.rules if kept is not None else []
         routes = []
         for rule in rules:
             try:
@@ -144,13 +151,10 @@ class Translator:
         self._report(published, "apisixroutes", key, route, problem)
         return routes
 
-    def _rules(self, key: Key, route: Object, objects: Objects) -> list[_Rule]:
+    def _rules(self, key: Key, route: Object, objects: Objects, kept: _Kept | None) -> list[_Rule]:
         """The rules of a route. Raises RejectedError."""
-        if self.controller == "1.8":
-            # Secrets are not watched: they are read when the route itself changes.
-            known, kept = self._kept.get(("apisixroutes", key), ("", []))
-            if known == route["metadata"]["uid"] + _digest(route):
-                return kept
+        if self.controller == "1.8" and kept is not None and kept.digest == _digest(route):
+            return kept.rules  # Secrets are not watched: they are read when the route changes
         rules: list[_Rule] = []
         for http in route["spec"].get("http") or []:
             if any(rule.name == http["name"] for rule in rules):
@@ -158,14 +162,14 @@ class Translator:
             plugins = self._plugin_config(key[0], http, objects)
             plugins |= self._plugins(http.get("plugins") or [], key[0], objects)
             try:
-                conditions(http["match"])
+                conditions(http.get("match") or {})
             except ConditionError as error:
                 raise RejectedError("InvalidSpec", f".spec.http.match: {error}") from error
             rules.append(
                 _Rule(
                     name=http["name"],
                     namespace=key[0],
-                    match=http["match"],
+                    match=http.get("match") or {},
                     backends=tuple(http.get("backends") or ()),
                     plugins=plugins,
                     priority=int(http.get("priority") or 0),
@@ -207,7 +211,7 @@ class Translator:
                         "InvalidSpec", f"failed to get Secret: {namespace}/{reference}"
                     )
                 for name, value in secret_data(secret).items():
-                    insert(config, name, value.decode())
+                    insert(config, name, value.decode(errors="replace"))
             built[plugin["name"]] = config
         return built
 
@@ -255,10 +259,10 @@ class Translator:
     # TLS ---------------------------------------------------------------------------------
 
     def _tls(self, key: Key, tls: Object, objects: Objects, published: Published) -> None:
-        secret = tls["spec"]["secret"]
+        secret = tls["spec"].get("secret") or {}
         problem = None
         try:
-            pair = self._pair(secret["namespace"], secret["name"], objects)
+            pair = self._pair(secret.get("namespace", ""), secret.get("name", ""), objects)
             published.certificates |= dict.fromkeys(tls["spec"].get("hosts") or [], pair)
         except RejectedError as rejected:
             problem = rejected

@@ -24,11 +24,10 @@ def build(configs: Mapping[str, Mapping[str, Any]], runtime: Runtime) -> tuple[P
     for name, config in configs.items():
         if name not in KNOWN:
             raise SchemaError(f"unknown plugin [{name}]")
-        if config.get("_meta", {}).get("disable"):
-            continue
         try:
-            built.append(KNOWN[name](config, runtime))
-        except SchemaError as error:
+            if not config.get("_meta", {}).get("disable"):
+                built.append(KNOWN[name](config, runtime))
+        except (SchemaError, TypeError, AttributeError, KeyError, ValueError) as error:
             raise SchemaError(
                 f"failed to check the configuration of plugin {name} err: {error}"
             ) from error

@@ -89,6 +89,7 @@ class Bench:
     asked: list[str] = field(default_factory=list)
     seen: list[dict[str, Any]] = field(default_factory=list)
     keycloak_down: bool = False
+    keycloak_delay: float = 0
     protection_status: int = 200
     token_requests: list[dict[str, list[str]]] = field(default_factory=list)
     keycloak: str = ""
@@ -207,6 +208,7 @@ class Bench:
             assert request.transport is not None
             request.transport.abort()
             return web.Response(status=500)
+        await asyncio.sleep(self.keycloak_delay)
         base = f"{self.keycloak}/realms/eoepca"
         path = request.path.removeprefix("/realms/eoepca")
         if path.startswith("/.well-known/"):
@@ -266,9 +268,9 @@ class Bench:
             return web.json_response(
                 {"error": "invalid_grant", "error_description": "Invalid bearer token"}, status=400
             )
-        if "#" in form["permission"][0]:
+        if "#" in form.get("permission", [""])[0]:
             return web.json_response({"error": "invalid_scope"}, status=400)
-        if form["permission"] == [user]:
+        if form.get("permission") == [user]:
             return web.json_response({"result": True})
         denied = {"error": "access_denied", "error_description": "not_authorized"}
         return web.Response(status=403, text=json.dumps(denied, separators=(",", ":")))

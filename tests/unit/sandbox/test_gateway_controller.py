@@ -144,6 +144,8 @@ def test_no_session_secret_and_a_wider_route_answers() -> None:
         ({"name": "openid-connect", "config": {"discovery": "http://x"}}, "client_id"),
         ({"name": "cors", "config": {"allow_credential": True}}, "allow_credential"),
         ({"name": "proxy-rewrite", "config": {}}, "at least 1 properties"),
+        ({"name": "openid-connect", "config": {"session": {"secret": 5}}}, "openid-connect"),
+        ({"name": "cors", "config": {"_meta": "x"}}, "cors"),
     ],
 )
 def test_schema_refusals_drop_the_rule_alone(plugin: dict[str, Any], message: str) -> None:

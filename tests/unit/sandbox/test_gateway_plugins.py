@@ -435,6 +435,15 @@ def test_a_refusal_may_redirect() -> None:
     run(scenario)
 
 
+def test_permissive_asks_keycloak_about_everything() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.route(rule("all", "/*", plugins=[bench.authz(policy_enforcement_mode="PERMISSIVE")]))
+        await bench.ask("/nobody/x", bench.bearer())
+        assert "permission" not in bench.token_requests[-1]
+
+    run(scenario)
+
+
 # 6 and 7. the wire ----------------------------------------------------------------------
 
 
@@ -474,6 +483,19 @@ def test_headers_on_the_way_to_the_upstream() -> None:
         assert (sent["method"], sent["target"], sent["body"]) == ("PUT", "/x?", "hello")
         assert reply.headers["x-engine"] == "yes"
         assert reply.headers["server"].startswith("APISIX/")
+
+    run(scenario)
+
+
+def test_bytes_and_head_go_through() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.route(rule("all", "/*"))
+        await bench.ask("/x", ("X-Text", "caf\xc3\xa9"))
+        assert bench.seen[0]["headers"]["X-Text"] == "café"
+        whole = await bench.ask("/x")
+        head = await bench.ask("/x", method="HEAD")
+        assert (head.status, head.body) == (200, "")
+        assert int(head.headers["content-length"]) >= int(whole.headers["content-length"])
 
     run(scenario)
 
@@ -527,6 +549,19 @@ def test_authz_keycloak_down_is_503_never_a_pass() -> None:
         assert bench.keycloak in reply.body
         assert reply.headers["content-type"].startswith("text/plain")
         assert bench.seen == []
+
+    run(scenario)
+
+
+def test_a_slow_keycloak_times_out() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.route(rule("all", "/*", plugins=[bench.authz(timeout=1000)]))
+        bench.keycloak_delay = 5
+        start = time.monotonic()
+        reply = await bench.ask("/alice/x", bench.bearer())
+        assert (reply.status, bench.seen) == (503, [])
+        assert "timeout" in reply.body
+        assert 0.9 < time.monotonic() - start < 3
 
     run(scenario)
 
