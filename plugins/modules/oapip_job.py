@@ -39,7 +39,7 @@ options:
     type: str
   inputs:
     description:
-      - Inputs of the job by name. A value stands for itself; a mapping with the key C(href) is a reference.
+      - Inputs of the job by name. A value stands for itself; a mapping with C(href) is a reference.
     type: dict
     default: {}
   outputs:

@@ -1,0 +1,229 @@
+"""Waiting: late by little, asking seldom, never past the deadline; and what answers mean."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.eoepca.oapip.plugins.module_utils import _job
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Clock, Deadline
+
+
+class Time:
+    """A clock that moves when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.clock = Clock(lambda: self.now, self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.now += seconds
+
+
+def waited(
+    duration: float, seed: int, progress: str = "none", latency: float = 0.05
+) -> tuple[_job.Outcome, float]:
+    """Wait for a simulated job and return the outcome and how late the end was seen."""
+    time = Time()
+
+    def look() -> _job.Look:
+        time.now += latency
+        if time.now >= duration:
+            return _job.Look({"status": "successful"})
+        share = {
+            "none": None,
+            "linear": int(100 * time.now / duration),
+            "fine": 100 * time.now / duration,
+            "stuck": 99,
+            "fast": min(99, int(900 * time.now / duration)),
+        }[progress]
+        return _job.Look({"status": "running", "progress": share})
+
+    deadline = Deadline(100_000, time.clock)
+    outcome = _job.wait(look, deadline, uniform=random.Random(seed).uniform)
+    return outcome, time.now - duration
+
+
+@pytest.mark.parametrize("progress", ["none", "linear", "fine", "stuck", "fast"])
+@pytest.mark.parametrize("duration", [3, 10, 30, 120, 300, 600, 1800, 3600, 7200, 21600])
+def test_a_wait_is_late_by_a_tenth_at_most_and_asks_seldom(duration: int, progress: str) -> None:
+    for seed in range(40):
+        outcome, late = waited(duration * random.Random(seed).uniform(0.9, 1.0), seed, progress)
+        assert outcome.state == "successful"
+        assert late <= max(1.2, 0.1 * duration + 0.2)
+        if duration <= 3600:
+            assert outcome.looks <= 130
+    if duration == 21600:
+        assert outcome.looks <= 130 * 6
+
+
+def looks(*found: _job.Look) -> tuple[Any, Time]:
+    time, rest = Time(), list(found)
+    return (lambda: rest.pop(0) if len(rest) > 1 else rest[0]), time
+
+
+RUNNING = _job.Look({"status": "running"})
+DONE = _job.Look({"status": "successful"})
+GONE = _job.Look(gone=True)
+BAD = _job.Look(trouble="HTTP 502: Bad Gateway")
+
+
+def test_faults_in_between_are_not_failures() -> None:
+    look, time = looks(RUNNING, BAD, BAD, BAD, RUNNING, DONE)
+    assert _job.wait(look, Deadline(600, time.clock)).state == "successful"
+
+
+def test_faults_alone_end_the_wait_with_the_last_of_them() -> None:
+    look, time = looks(RUNNING, BAD)
+    with pytest.raises(OapipError, match="no usable answer for 300 seconds; the last: HTTP 502"):
+        _job.wait(look, Deadline(6000, time.clock))
+    assert time.now <= 450
+
+
+def test_not_found_just_after_the_start_is_early_not_gone() -> None:
+    look, time = looks(GONE, GONE, GONE, RUNNING, DONE)
+    assert _job.wait(look, Deadline(600, time.clock), fresh=True).state == "successful"
+
+
+def test_not_found_later_is_gone_but_only_when_said_twice() -> None:
+    look, time = looks(RUNNING, GONE, RUNNING, GONE, GONE)
+    outcome = _job.wait(look, Deadline(600, time.clock))
+    assert (outcome.state, outcome.looks) == ("dismissed", 5)
+
+
+def test_a_job_that_was_never_there_is_gone_after_the_grace() -> None:
+    look, time = looks(GONE)
+    assert _job.wait(look, Deadline(600, time.clock), fresh=True).state == "dismissed"
+    assert _job.GRACE <= time.now < 2 * _job.GRACE
+
+
+@pytest.mark.parametrize("limit", [0, 1, 7, 60, 3601])
+def test_the_deadline_holds_and_the_last_status_comes_back(limit: int) -> None:
+    look, time = looks(_job.Look({"status": "running", "progress": 5}))
+    outcome = _job.wait(look, Deadline(limit, time.clock))
+    assert outcome.state == "timeout"
+    assert outcome.status["progress"] == 5
+    assert time.now <= limit * 1.1
+
+
+def test_the_server_may_choose_the_pause_but_not_the_deadline() -> None:
+    asked = _job.Look({"status": "running"}, retry_after=17.0)
+    look, time = looks(asked, asked, DONE)
+    assert _job.wait(look, Deadline(600, time.clock)).state == "successful"
+    assert time.now == 34.0
+    look, time = looks(_job.Look({"status": "running"}, retry_after=10_000.0))
+    assert _job.wait(look, Deadline(60, time.clock)).state == "timeout"
+    assert time.now == 60.0
+
+
+def test_each_change_is_told_once() -> None:
+    states = [("accepted", None), ("running", 0), ("running", 0), ("running", 33.4)]
+    found = [_job.Look({"status": state, "progress": part}) for state, part in states]
+    look, time = looks(*found, BAD, found[-1], DONE)
+    told: list[str] = []
+    _job.wait(look, Deadline(600, time.clock), told.append)
+    assert told == ["accepted", "running 0 %", "running 33 %", "successful"]
+
+
+@given(st.floats(0, 1e6), st.none() | st.floats(0, 1e7), st.floats(0.8, 1.0))
+def test_pauses_stay_within_their_bounds(elapsed: float, left: float | None, jit: float) -> None:
+    pause = _job.delay(elapsed, left, jit)
+    assert 0.8 * _job.SMALLEST <= pause <= _job.LARGEST
+    assert pause <= max(_job.SMALLEST, 0.1 * elapsed)
+
+
+ABOUT = {
+    "inputs": {
+        "url": {"schema": {"type": "string"}},
+        "size": {"schema": {"type": "integer"}},
+        "mode": {"schema": {"type": "string", "enum": ["fast", "slow"]}, "minOccurs": 0},
+        "list": {"schema": {"type": "number"}, "maxOccurs": "unbounded", "minOccurs": 0},
+        "flag": {"schema": {"type": "boolean", "nullable": True}},
+        "dflt": {"schema": {"type": "string", "default": "x"}},
+        "box": {"schema": {"oneOf": [{"type": "object"}]}, "minOccurs": 0},
+    }
+}
+GOOD: dict[str, Any] = {"url": "https://x.example", "size": 5}
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        GOOD,
+        {**GOOD, "mode": "fast", "list": [1, 2.5], "flag": True, "box": {"bbox": [1, 2, 3, 4]}},
+        {"url": {"href": "https://x.example"}, "size": {"value": 5}},
+        {**GOOD, "list": 3},
+    ],
+)
+def test_good_inputs_pass(inputs: dict[str, Any]) -> None:
+    assert _job.check_inputs(ABOUT, inputs) == []
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"size": 5}, "url: it is required"),
+        ({"url": None, "size": 5}, "url: it is required"),
+        ({**GOOD, "sise": 5}, "sise: the process has no such input (did you mean size?)"),
+        ({**GOOD, "size": "5"}, "size: integer wanted, str given (use the filter int)"),
+        ({**GOOD, "size": True}, "size: integer wanted, bool given (use the filter int)"),
+        ({**GOOD, "flag": "yes"}, "flag: boolean wanted, str given"),
+        ({**GOOD, "mode": "mid"}, "mode: it must be one of fast, slow"),
+        ({**GOOD, "list": [1, "x"]}, "list: number wanted, str given (use the filter float)"),
+        ({**GOOD, "url": ["a"]}, "url: string wanted, list given"),
+    ],
+)
+def test_wrong_inputs_are_named(inputs: dict[str, Any], words: str) -> None:
+    assert _job.check_inputs(ABOUT, inputs) == [words]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["inputs", "x"]), st.dictionaries(st.text(max_size=2), JSON)),
+    st.dictionaries(st.text(max_size=2), JSON),
+)
+def test_no_description_makes_a_traceback(about: dict[str, Any], inputs: dict[str, Any]) -> None:
+    _job.check_inputs(about, inputs)
+    _job.describe(about)
+    _job.modes_of(about)
+    _job.logs_of(about)
+    _job.reason_of(about, inputs)
+
+
+def test_the_reason_is_in_the_results_and_the_stale_message_is_not() -> None:
+    stale = {"message": "ZOO-Kernel accepted to run your service!"}
+    body = {"title": "MissingParameterValue", "type": "MissingParameterValue", "detail": "no <x>"}
+    assert _job.reason_of(stale, body) == "MissingParameterValue: no <x>"
+    assert _job.reason_of({"message": "Unable to run"}, None) == "Unable to run"
+    assert _job.reason_of(stale, []) == "the server gives no reason"
+
+
+@pytest.mark.parametrize(
+    ("body", "location", "job_id"),
+    [
+        ({"jobID": "a", "id": "b"}, "http://x/jobs/c", "a"),
+        ({"id": "b"}, "http://x/jobs/c", "b"),
+        (None, "http://x/jobs/c/?f=json", "c"),
+        ({"jobID": 7}, "", ""),
+    ],
+)
+def test_the_id_of_a_job(body: Any, location: str, job_id: str) -> None:
+    assert _job.job_id_of(body, location) == job_id
+
+
+def test_requests_never_name_another_process() -> None:
+    body = _job.request_of({"id": "x"}, {"out": None}, "document")
+    assert body == {"inputs": {"id": "x"}, "response": "document", "outputs": {"out": {}}}

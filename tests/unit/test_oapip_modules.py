@@ -1,0 +1,359 @@
+"""oapip_process, oapip_job and their _info modules, against the engine's wire behaviour."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ansible_collections.eoepca.oapip.plugins.module_utils import _http, _process
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
+from ansible_collections.eoepca.oapip.plugins.modules import (
+    oapip_job,
+    oapip_job_info,
+    oapip_process,
+    oapip_process_info,
+)
+from tests.ogc_double import Double, Engine, Reply, problem, serving
+from tests.unit_params import params_of
+
+CWL = """\
+cwlVersion: v1.0
+$graph:
+- class: Workflow
+  id: water
+  label: one
+  inputs: {}
+  outputs: {}
+  steps: {}
+"""
+OTHER = CWL.replace("label: one", "label: two")
+WRITE = "/alice/ogc-api/processes"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_http, "pause", lambda attempt, header=None: 0.01)
+    monkeypatch.setattr(_process, "SETTLE", 0.5)
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def double(engine: Engine) -> Iterator[Double]:
+    with serving(engine) as made:
+        yield made
+
+
+class Told(Context):
+    """A context that keeps what it is told."""
+
+    def __init__(self, check_mode: bool = False) -> None:
+        self.lines: list[str] = []
+        self.warnings: list[str] = []
+        super().__init__(
+            check_mode=check_mode,
+            host="host",
+            progress=self.lines.append,
+            warn=self.warnings.append,
+        )
+
+
+def call(
+    module: ModuleType, double: Double, ctx: Context | None = None, **given: Any
+) -> dict[str, Any]:
+    params = params_of(module, {"url": f"{double.url}/alice/ogc-api", "timeout": 5, **given})
+    made: dict[str, Any] = module.run(params, ctx or Told())
+    return made
+
+
+def changes(made: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
+    return [(one["action"], one["name"], one["fields"]) for one in made["changes"]]
+
+
+# oapip_process
+
+
+def test_create_again_change_absent_again(double: Double, engine: Engine) -> None:
+    def step(expected: list[Any], writes: list[str], **given: Any) -> None:
+        before = len(double.writes())
+        dry = call(oapip_process, double, Told(check_mode=True), **given)
+        assert len(double.writes()) == before
+        real = call(oapip_process, double, **given)
+        assert changes(dry) == changes(real) == expected
+        assert dry["diff"] == real["diff"]
+        assert double.writes()[before:] == writes
+
+    step([("create", "water", [])], [f"POST {WRITE}"], content=CWL)
+    assert engine.packages["water"] == CWL
+    step([], [], content=CWL)
+    step([], [], content="# only a comment\n" + CWL)
+    step([("update", "water", ["package"])], [f"PUT {WRITE}/water"], content=OTHER)
+    step([("update", "water", [])], [f"PUT {WRITE}/water"], content=OTHER, force=True)
+    step([("delete", "water", [])], [f"DELETE {WRITE}/water"], process_id="water", state="absent")
+    step([], [], workflow="water", state="absent")
+
+
+def test_the_diff_is_of_the_text(double: Double) -> None:
+    call(oapip_process, double, content=CWL)
+    made = call(oapip_process, double, content=OTHER)
+    assert (made["diff"]["before"], made["diff"]["after"]) == (CWL, OTHER)
+
+
+def test_src_is_read_on_the_controller(double: Double, tmp_path: Path) -> None:
+    path = tmp_path / "water.cwl"
+    path.write_text(CWL)
+    assert call(oapip_process, double, src=str(path))["process"]["id"] == "water"
+    with pytest.raises(OapipError, match=r"gone\.cwl: No such file"):
+        call(oapip_process, double, src=str(tmp_path / "gone.cwl"))
+
+
+def test_somebody_faster_is_adopted(double: Double, engine: Engine) -> None:
+    double.fail("GET", "/processes/water", problem(404, "NoSuchProcess"))
+    engine.packages["water"] = OTHER
+    call(oapip_process, double, content=CWL)
+    assert double.writes() == [f"POST {WRITE}", f"PUT {WRITE}/water"]
+    assert engine.packages["water"] == CWL
+
+
+def test_left_overs_are_cleaned_up_once(double: Double, engine: Engine) -> None:
+    engine.leftover.add("water")
+    call(oapip_process, double, content=CWL)
+    assert double.writes() == [f"POST {WRITE}", f"DELETE {WRITE}/water", f"POST {WRITE}"]
+    assert "content-type" not in next(a for a in double.asked if a.method == "DELETE").headers
+
+
+def test_a_package_the_engine_refuses_twice_points_to_its_log(double: Double) -> None:
+    refusal = problem(400, "WorkflowNotFound", detail="file not found")
+    double.fail("POST", "/processes", refusal, refusal)
+    with pytest.raises(OapipError, match=r"WorkflowNotFound: file not found.*zookernel"):
+        call(oapip_process, double, content=CWL)
+
+
+def test_a_process_that_vanished_before_its_replacement_is_deployed(
+    double: Double, engine: Engine
+) -> None:
+    call(oapip_process, double, content=CWL)
+    double.fail("PUT", "/water", problem(404, "NoSuchProcess"))
+    del double.asked[:]
+    # the double still has it: POST says 409, and the second PUT goes through
+    call(oapip_process, double, content=OTHER)
+    assert engine.packages["water"] == OTHER
+
+
+def test_a_stale_package_is_repaired(double: Double, engine: Engine) -> None:
+    engine.packages["water"] = OTHER
+    double.fail("PUT", "/water", Reply(204))  # accepted, but the older file is still shown
+    call(oapip_process, double, content=CWL)
+    assert double.writes() == [f"PUT {WRITE}/water", f"DELETE {WRITE}/water", f"POST {WRITE}"]
+    assert engine.packages["water"] == CWL
+
+
+def test_a_write_without_answer_that_arrived_is_taken(double: Double, engine: Engine) -> None:
+    def lossy(asked: Any) -> Reply:
+        reply = engine(asked)
+        return Reply(cut=-1) if asked.method == "POST" else reply
+
+    double.handler = lossy
+    assert call(oapip_process, double, content=CWL)["changed"]
+    assert double.writes() == [f"POST {WRITE}"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [problem(406, "NotAcceptable"), Reply(500, "<html>", {"Content-Type": "text/html"})],
+)
+def test_an_unreadable_package_is_left_alone_without_force(
+    double: Double, engine: Engine, reply: Reply
+) -> None:
+    engine.packages["water"] = OTHER
+    for force in (False, True):
+        double.fail("GET", "/package", reply, reply)
+        ctx = Told()
+        made = call(oapip_process, double, ctx, content=CWL, force=force)
+        assert made["changed"] is force
+        assert made["compared"] is False
+        assert bool(ctx.warnings) is not force
+
+
+def test_a_package_in_ogcapppkg_is_compared(double: Double, engine: Engine) -> None:
+    engine.packages["water"] = CWL
+    document = {"executionUnit": {"value": CWL, "mediaType": "application/cwl+yaml"}}
+    double.fail("GET", "/package", problem(406, "NotAcceptable"), Reply(200, document))
+    assert call(oapip_process, double, content=CWL)["changed"] is False
+
+
+def test_built_in_and_hidden_processes_cannot_be_managed(double: Double) -> None:
+    with pytest.raises(OapipError, match="it is immutable"):
+        call(oapip_process, double, process_id="echo", state="absent")
+    with pytest.raises(OapipError, match="hides a process"):
+        call(oapip_process, double, process_id="run", state="absent")
+    made = call(oapip_process, double, Told(True), process_id="run", state="absent", force=True)
+    assert changes(made) == [("delete", "run", [])]
+
+
+def test_another_context_than_the_urls_is_warned_of(double: Double, engine: Engine) -> None:
+    engine.location_user = "carol"
+    ctx = Told()
+    call(oapip_process, double, ctx, content=CWL)
+    assert ctx.warnings == [
+        "the server worked in the context carol, not in alice of url: the token's user name decides"
+    ]
+
+
+def test_check_mode_before_the_server_is_there_assumes_it(double: Double) -> None:
+    double.handler = lambda asked: Reply(404, {"error_msg": "404 Route Not Found"})
+    made = call(oapip_process, double, Told(True), content=CWL)
+    assert made["assumed"] == [f"server {double.url}/alice/ogc-api"]
+    assert changes(made) == [("create", "water", [])]
+    with pytest.raises(OapipError, match="Check url"):
+        call(oapip_process, double, content=CWL)
+    double.handler = lambda asked: Reply(403, {"error": "access_denied"})
+    with pytest.raises(OapipError, match="access_denied"):
+        call(oapip_process, double, Told(True), content=CWL)
+
+
+# oapip_process_info
+
+
+def test_processes_are_listed_with_their_packages(double: Double, engine: Engine) -> None:
+    engine.packages["water"] = CWL
+    made = call(oapip_process_info, double, package=True)
+    assert [one["id"] for one in made["processes"]] == ["echo", "water"]
+    assert made["processes"][1]["package"] == CWL
+    assert "package" not in made["processes"][0]
+    assert call(oapip_process_info, double, process_id="nope")["processes"] == []
+    assert not [a for a in double.asked if "limit" in a.target]
+
+
+# oapip_job
+
+STATES: list[dict[str, Any]] = [{"status": "running", "progress": 33}, {"status": "successful"}]
+
+
+@pytest.fixture
+def water(engine: Engine) -> Engine:
+    engine.packages["water"] = CWL
+    engine.script = [dict(one) for one in STATES]
+    return engine
+
+
+def test_a_job_is_run_watched_and_its_results_saved(
+    double: Double, water: Engine, tmp_path: Path
+) -> None:
+    ctx = Told()
+    dest = tmp_path / "results.json"
+    given: dict[str, Any] = {"process_id": "water", "inputs": {"fn": "resize"}, "dest": str(dest)}
+    dry = call(oapip_job, double, Told(True), **given)
+    assert double.writes() == []
+    made = call(oapip_job, double, ctx, **given)
+    assert made["changes"] == dry["changes"]
+    assert changes(made)[0] == ("run", "water", [])
+    assert made["results"] == water.results == json.loads(dest.read_text())
+    assert dest.stat().st_mode & 0o777 == 0o600
+    assert ctx.lines == [
+        "[host] water 00000000...: running 33 %",
+        "[host] water 00000000...: successful",
+    ]
+    post = next(a for a in double.asked if a.method == "POST")
+    assert post.headers["prefer"] == "respond-async;return=representation"
+    again = call(oapip_job, double, job_id=made["job_id"], dest=str(dest))
+    assert (again["changed"], again["results"]) == (False, made["results"])
+
+
+def test_quiet_says_nothing(double: Double, water: Engine) -> None:
+    ctx = Told()
+    call(oapip_job, double, ctx, process_id="water", inputs={"fn": "x"}, quiet=True)
+    assert ctx.lines == []
+
+
+def test_a_job_can_be_started_and_waited_for_later(double: Double, water: Engine) -> None:
+    made = call(oapip_job, double, process_id="water", inputs={"fn": "x"}, state="started")
+    assert made["job"]["status"] == "running"
+    assert call(oapip_job, double, job_id=made["job_id"])["job"]["status"] == "successful"
+
+
+def test_a_failed_job_tells_the_reason_of_its_results(double: Double, water: Engine) -> None:
+    link = {"rel": "related", "href": "http://x/temp/log.txt"}
+    stale = "ZOO-Kernel accepted to run your service!"
+    water.script = [{"status": "failed", "message": stale, "links": [link]}]
+    with pytest.raises(OapipError, match="it failed: MissingParameterValue: no <must>") as caught:
+        call(oapip_job, double, process_id="water", inputs={"fn": "x"})
+    told = caught.value.as_result()
+    assert told["reason"] == "MissingParameterValue: no <must>"
+    assert told["logs"] == ["http://x/temp/log.txt"]
+    assert told["job_id"] in water.jobs
+    assert told["job"]["status"] == "failed"
+    assert told["changed"] is True
+
+
+def test_a_job_that_never_ends_meets_the_deadline(double: Double, water: Engine) -> None:
+    water.script = [{"status": "running", "progress": 9}]
+    given: dict[str, Any] = {"process_id": "water", "inputs": {"fn": "x"}, "wait_timeout": 1}
+    with pytest.raises(OapipError, match=r"not over after 1 s \(last: running 9 %\)") as caught:
+        call(oapip_job, double, **given)
+    assert caught.value.extra["job_id"] in water.jobs
+    with pytest.raises(OapipError, match="It was dismissed"):
+        call(oapip_job, double, **given, dismiss_on_timeout=True)
+    assert len(water.jobs) == 1
+
+
+def test_not_found_just_after_201_is_no_loss(double: Double, water: Engine) -> None:
+    double.fail("GET", "-02fc00000001", problem(404, "NoSuchJob"), problem(404, "NoSuchJob"))
+    made = call(oapip_job, double, process_id="water", inputs={"fn": "x"})
+    assert made["job"]["status"] == "successful"
+
+
+def test_dismiss_and_dismiss_again(double: Double, water: Engine) -> None:
+    made = call(oapip_job, double, process_id="water", inputs={"fn": "x"}, state="started")
+    given: dict[str, Any] = {"job_id": made["job_id"], "state": "dismissed"}
+    assert call(oapip_job, double, Told(True), **given)["changed"]
+    assert call(oapip_job, double, **given)["changed"]
+    before = len(double.writes())
+    assert not call(oapip_job, double, **given)["changed"]
+    assert len(double.writes()) == before
+
+
+def test_wrong_inputs_start_nothing(double: Double, water: Engine) -> None:
+    with pytest.raises(OapipError, match="fm: the process has no such input") as caught:
+        call(oapip_job, double, process_id="water", inputs={"fm": "x", "size": "5"})
+    assert len(caught.value.extra["inputs_wrong"]) == 3
+    assert double.writes() == []
+
+
+def test_sync_only_where_the_process_offers_it(double: Double, water: Engine) -> None:
+    with pytest.raises(OapipError, match="cannot run synchronously"):
+        call(oapip_job, double, process_id="water", inputs={"fn": "x"}, mode="sync")
+    made = call(oapip_job, double, process_id="echo", inputs={"fn": "x"}, mode="sync")
+    assert (made["job_id"], made["results"]) == ("", {"a": None})
+
+
+def test_a_missing_process_is_assumed_in_check_mode_only(double: Double) -> None:
+    made = call(oapip_job, double, Told(True), process_id="new", inputs={})
+    assert made["assumed"] == ["process new"]
+    with pytest.raises(OapipError, match="there is no such process"):
+        call(oapip_job, double, process_id="new", inputs={})
+
+
+# oapip_job_info
+
+
+def test_jobs_are_read_and_filtered(double: Double, water: Engine) -> None:
+    first = call(oapip_job, double, process_id="water", inputs={"fn": "x"})
+    water.script = [{"status": "running"}]
+    call(oapip_job, double, process_id="water", inputs={"fn": "x"}, state="started")
+    one = call(oapip_job_info, double, job_id=first["job_id"], results=True)
+    assert one["results"] == water.results
+    assert call(oapip_job_info, double, job_id="none")["jobs"] == []
+    assert len(call(oapip_job_info, double)["jobs"]) == 2
+    assert len(call(oapip_job_info, double, limit=1)["jobs"]) == 1
+    running = call(oapip_job_info, double, process_id="water", status=["running"])["jobs"]
+    assert [job["status"] for job in running] == ["running"]
+    assert double.asked[-1].target.endswith("/jobs?processID=water&status=running&limit=100")
