@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 HEARTBEAT_SECONDS = 20.0
 
@@ -24,7 +24,7 @@ class Progress:
         self._stop = threading.Event()
         self._live: Any = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if sys.stdout.isatty():
             try:
                 from rich.progress import Progress as Live

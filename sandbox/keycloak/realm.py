@@ -27,7 +27,9 @@ class Admin:
             timeout=30,
         )
         if token.status_code != 200:
-            message = f"Keycloak refuses its own administrator: {token.status_code} {token.text[:200]}"
+            message = (
+                f"Keycloak refuses its own administrator: {token.status_code} {token.text[:200]}"
+            )
             raise SandboxError(message)
         self.session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
 

@@ -9,7 +9,7 @@ from sandbox.paths import write_private
 from sandbox.pki import Pair
 from sandbox.supervise import Program
 
-#: Options fixed when the distribution is built (see sandbox.fetch), so a start needs no second build.
+#: Options fixed when the distribution is built (see sandbox.fetch): a start needs no second build.
 BUILD_OPTIONS = ("--db=dev-file", "--health-enabled=true", "--cache=local")
 
 JVM = (
@@ -20,8 +20,10 @@ JVM = (
     "-XX:TieredStopAtLevel=1",
     "-Dfile.encoding=UTF-8",
     "-Djava.util.logging.manager=org.jboss.logmanager.LogManager",
-    "-Djava.util.concurrent.ForkJoinPool.common.threadFactory="
-    "io.quarkus.bootstrap.forkjoin.QuarkusForkJoinWorkerThreadFactory",
+    (
+        "-Djava.util.concurrent.ForkJoinPool.common.threadFactory="
+        "io.quarkus.bootstrap.forkjoin.QuarkusForkJoinWorkerThreadFactory"
+    ),
     "-Dpicocli.disable.closures=true",
     "-Duser.language=en",
     "-Duser.country=US",
@@ -34,7 +36,12 @@ JVM = (
 
 
 def configure(
-    home: Path, distribution: Path, port: int, management_port: int, tls: Pair, admin: dict[str, str]
+    home: Path,
+    distribution: Path,
+    port: int,
+    management_port: int,
+    tls: Pair,
+    admin: dict[str, str],
 ) -> None:
     """Write the home folder: links to the distribution, our keycloak.conf (0600), data kept."""
     home.mkdir(parents=True, exist_ok=True)

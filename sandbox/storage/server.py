@@ -67,7 +67,9 @@ def leftovers(port: Callable[[str], int]) -> list[Path]:
     """Sockets it puts into /tmp whatever it is told, and a kill leaves there."""
     parts = {"master": "s3-master", "volume": "s3-volume", "filer": "s3-filer", "s3": "s3"}
     ports = {part: (port(name), port(f"{name}-grpc")) for part, name in parts.items()}
-    return [Path(f"/tmp/seaweedfs-{part}-grpc-{p}.sock") for part, both in ports.items() for p in both]
+    return [
+        Path(f"/tmp/seaweedfs-{part}-grpc-{p}.sock") for part, both in ports.items() for p in both
+    ]
 
 
 def is_ready(endpoint: str, ca_file: Path) -> bool:
