@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
 from ansible_collections.eoepca.oapip.plugins.module_utils._deps import require, yaml
 
 NAME = re.compile(r"(?<![.\w])oapip_[a-z0-9_]+\b")

@@ -17,6 +17,7 @@ from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     OapipError,
