@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 SettingsReader = Callable[[], Awaitable[Settings | None]]
 Watcher = Callable[[Job], Awaitable[None]]
 _TICK = 0.25
+# `python -m cwltool` exits with 0 also when the workflow failed.
+_CWLTOOL = "import sys; from cwltool.main import main; sys.exit(main())"
 _MISSING = (
     "The <{}> argument was not specified in DataInputs but is required according to "
     "the ZOO ServicesProvider configuration file."
@@ -153,7 +155,7 @@ class Runner:
         env = _environment(work, images_path) | pod_env
         kept = [f"--preserve-environment={name}" for name in (*pod_env, "SANDBOX_PYTHON")]
         entry = f"#{order.package.identifier}" if "$graph" in order.package.cwl else ""
-        command = [sys.executable, "-m", "cwltool", "--no-container", "--disable-color", *kept]
+        command = [sys.executable, "-c", _CWLTOOL, "--no-container", "--disable-color", *kept]
         command += ["--outdir", "out", "--tmpdir-prefix", "tmp/", "--rm-tmpdir"]
         command += [f"app-package.cwl{entry}", "inputs.json"]
         with (work / "outputs.json").open("wb") as out, (work / "job.log").open("wb") as err:
