@@ -1,0 +1,388 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026 the eoepca.oapip authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who can reach what, by Keycloak's own decision."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keycloak_access_info
+short_description: Ask Keycloak who can use which path
+description:
+  - Asks Keycloak for its decision on every check, and fails where one is not as expected.
+  - Needs no user's password, as administrators may have policies evaluated. Where a user's token or
+    password is given, it is also asked the way APISIX asks, with that token.
+  - An empty answer of Keycloak is never read as a permit.
+  - It proves what Keycloak decides, not that a gateway asks it.
+version_added: 1.0.0
+author:
+  - eoepca.oapip contributors (@eoepca)
+extends_documentation_fragment:
+  - eoepca.oapip._attributes.info
+  - eoepca.oapip._attributes.keycloak
+  - eoepca.oapip._keycloak
+options:
+  client_id:
+    description:
+      - ID of the client whose authorization services protect the engine.
+    type: str
+    required: true
+  checks:
+    description:
+      - Questions to ask.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      user:
+        description:
+          - Name of the user who wants to use the path.
+        type: str
+      anonymous:
+        description:
+          - Whether nobody in particular wants to; a gateway refuses that without asking Keycloak.
+        type: bool
+        default: false
+      path:
+        description:
+          - Path at the gateway, as a client would send it. It is normalised as the gateway does.
+        type: str
+        required: true
+      scope:
+        description:
+          - Authorization scope that is wanted.
+        type: str
+      expect:
+        description:
+          - Decision that is right.
+        type: str
+        choices: [allow, deny]
+        required: true
+  contexts:
+    description:
+      - Contexts as for M(eoepca.oapip.keycloak_protect), from which checks are made. Users of a
+        context are allowed, users of others and anonymous ones are not.
+      - Up to ten contexts, everybody is tried on everything; beyond, each context is tried by its
+        own users and by those of the next one. A context with groups or roles is tried by its own
+        users.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description:
+          - Name of the context.
+        type: str
+        required: true
+      mode:
+        description:
+          - V(personal) belongs to the user of its name, V(shared) to those listed.
+        type: str
+        choices: [personal, shared]
+        default: personal
+      uris:
+        description:
+          - Paths that the context covers. Without it, everything below C(/<name>).
+        type: list
+        elements: str
+      users:
+        description:
+          - Names of the users who may use the context.
+        type: list
+        elements: str
+      groups:
+        description:
+          - Full paths of groups whose members may use the context.
+        type: list
+        elements: str
+      roles:
+        description:
+          - Roles whose holders may use the context.
+        type: list
+        elements: str
+      scopes:
+        description:
+          - Authorization scopes of the resource.
+        type: list
+        elements: str
+      type:
+        description:
+          - Type of the resource.
+        type: str
+  credentials:
+    description:
+      - Tokens or passwords of users, to ask the way the gateway asks as well.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      username:
+        description:
+          - Name of the user.
+        type: str
+        required: true
+      token:
+        description:
+          - Access token of the user.
+        type: str
+      password:
+        description:
+          - Password of the user, exchanged for a token at O(token_client_id).
+        type: str
+  token_client_id:
+    description:
+      - Client that allows the direct grant, for passwords in O(credentials).
+    type: str
+  token_client_secret:
+    description:
+      - Secret of O(token_client_id).
+    type: str
+  fail_on_mismatch:
+    description:
+      - Whether to fail where a decision is not the expected one. Check mode never does, as what
+        would be changed before may decide.
+    type: bool
+    default: true
+seealso:
+  - module: eoepca.oapip.keycloak_protect
+"""
+
+EXAMPLES = r"""
+- name: Alice gets in, Bob and strangers do not
+  eoepca.oapip.keycloak_access_info:
+    server_url: https://auth.example.org
+    realm: eoepca
+    auth_username: admin
+    auth_password: "{{ keycloak_admin_password }}"
+    client_id: oapip-engine
+    checks:
+      - user: alice
+        path: /alice/ogc-api/processes
+        expect: allow
+      - user: bob
+        path: /alice/ogc-api/processes
+        expect: deny
+      - anonymous: true
+        path: /alice/ogc-api/processes
+        expect: deny
+
+- name: Everything that follows from the contexts
+  eoepca.oapip.keycloak_access_info:
+    server_url: https://auth.example.org
+    realm: eoepca
+    auth_username: admin
+    auth_password: "{{ keycloak_admin_password }}"
+    client_id: oapip-engine
+    contexts: "{{ oapip_contexts }}"
+"""
+
+RETURN = r"""
+changes:
+  description: Always empty.
+  returned: always
+  type: list
+  elements: dict
+assumed:
+  description: Always empty.
+  returned: always
+  type: list
+  elements: str
+decisions:
+  description: What Keycloak decided on each check, once by each method.
+  returned: success, and when a decision is not as expected
+  type: list
+  elements: dict
+  contains:
+    user:
+      description: Who; null for nobody in particular.
+      type: str
+    path:
+      description: Path of the check.
+      type: str
+    asked:
+      description: Path that Keycloak was asked about.
+      type: str
+    scope:
+      description: Scope of the check.
+      type: str
+    expect:
+      description: Decision that is right.
+      type: str
+    decision:
+      description: V(allow) or V(deny).
+      type: str
+    method:
+      description: V(admin) evaluation, V(token) as the gateway asks, or V(none) for anonymous.
+      type: str
+    resources:
+      description: Resources that protect the path.
+      type: list
+      elements: str
+    policies:
+      description: Permissions and policies that decided, with what each said.
+      type: list
+      elements: str
+    reason:
+      description: Why, where Keycloak said it.
+      type: str
+    mismatch:
+      description: Whether the decision is not the expected one.
+      type: bool
+mismatches:
+  description: Number of decisions that are not as expected.
+  returned: success, and when a decision is not as expected
+  type: int
+would_prove:
+  description: Paths of contexts that do not exist yet, in check mode.
+  returned: in check mode, when the client does not exist
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+from ansible_collections.eoepca.oapip.plugins.module_utils import _argspec, _keycloak, _plan
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_access import (
+    Check,
+    Decision,
+    Judge,
+    matrix,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_contexts import (
+    OPTIONS,
+    contexts_of,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
+    Context,
+    ModuleSpec,
+    OapipError,
+    Params,
+    Result,
+    run_module,
+)
+
+CHECK: t.Dict[str, t.Dict[str, t.Any]] = {
+    "user": {"type": "str"},
+    "anonymous": {"type": "bool", "default": False},
+    "path": {"type": "str", "required": True},
+    "scope": {"type": "str"},
+    "expect": {"type": "str", "choices": ["allow", "deny"], "required": True},
+}
+CREDENTIAL: t.Dict[str, t.Dict[str, t.Any]] = {
+    "username": {"type": "str", "required": True},
+    "token": {"type": "str", "no_log": True},
+    "password": {"type": "str", "no_log": True},
+}
+SPEC = ModuleSpec(
+    argument_spec={
+        **_argspec.keycloak(),
+        "client_id": {"type": "str", "required": True},
+        "checks": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": CHECK,
+            "mutually_exclusive": [["user", "anonymous"]],
+        },
+        "contexts": {"type": "list", "elements": "dict", "default": [], "options": OPTIONS},
+        "credentials": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "no_log": False,
+            "options": CREDENTIAL,
+            "required_one_of": [["token", "password"]],
+        },
+        "token_client_id": {"type": "str"},
+        "token_client_secret": {"type": "str", "no_log": True},
+        "fail_on_mismatch": {"type": "bool", "default": True},
+    },
+    supports_check_mode=True,
+)
+
+
+def checks_of(params: Params) -> t.List[Check]:
+    """Return the checks of the options and those that follow from the contexts.
+
+    :raises OapipError: a check that names neither a user nor says ``anonymous``.
+    """
+    found = matrix(contexts_of(params["contexts"], params["client_id"]))
+    for one in params["checks"]:
+        if not one.get("user") and not one.get("anonymous"):
+            raise OapipError(
+                f"checking access to {one['path']}", "no user", "Give user, or anonymous: true."
+            )
+        user = one["user"].lower() if one.get("user") else None
+        found.append(Check(user, one["path"], one["expect"], one.get("scope") or ""))
+    return found
+
+
+def tokens_of(kc: _keycloak.Keycloak, params: Params) -> t.Dict[str, str]:
+    """Return access tokens by user, those that were given and those that passwords give."""
+    found: t.Dict[str, str] = {}
+    for one in params["credentials"]:
+        name = one["username"].lower()
+        if one.get("token"):
+            found[name] = one["token"]
+            continue
+        if not params["token_client_id"]:
+            raise OapipError(
+                f"getting a token for {name}", "no client to get it from", "Give token_client_id."
+            )
+        client, secret = params["token_client_id"], params["token_client_secret"]
+        found[name] = kc.user_token(client, name, one["password"], secret)
+    return found
+
+
+def decide(
+    judge: Judge, checks: t.Sequence[Check], tokens: t.Mapping[str, str]
+) -> t.List[Decision]:
+    """Return the decisions on all checks, by every method there is for each."""
+    judge.prepare(checks)
+    asked: t.List[t.Tuple[Check, t.Optional[str]]] = []
+    for check in checks:
+        asked.append((check, None))
+        if check.user in tokens:
+            asked.append((check, tokens[check.user]))
+    return [found for _pair, found in judge.kc.each(lambda one: judge.decide(*one), asked)]
+
+
+def run(params: Params, ctx: Context) -> Result:
+    """Ask, compare, tell."""
+    kc = _keycloak.connect(params, ctx)
+    checks = checks_of(params)
+    if ctx.check_mode and kc.client(params["client_id"]) is None:
+        paths = sorted({check.path for check in checks})
+        facts: t.Dict[str, t.Any] = {"decisions": [], "mismatches": 0, "would_prove": paths}
+        return _plan.result([], [f"client {params['client_id']}"], **facts)
+    judge = Judge(kc, params["client_id"])
+    decisions = decide(judge, checks, tokens_of(kc, params))
+    wrong = [one for one in decisions if one.mismatch]
+    facts = {"decisions": [one.as_dict() for one in decisions], "mismatches": len(wrong)}
+    if wrong and params["fail_on_mismatch"] and not ctx.check_mode:
+        raise OapipError(
+            f"checking access to client {params['client_id']}",
+            f"{len(wrong)} of {len(decisions)} decisions are wrong: "
+            + "; ".join(_told(one) for one in wrong[:5]),
+            "See decisions for the policies that decided.",
+            extra=facts,
+        )
+    return _plan.result([], **facts)
+
+
+def _told(one: Decision) -> str:
+    who = one.check.user or "anonymous"
+    reason = f" ({one.reason})" if one.reason else ""
+    return f"{who} on {one.check.path}: {one.decision}, not {one.check.expect}{reason}"
+
+
+def main() -> None:
+    """Run in a module process."""
+    run_module(SPEC, run)
+
+
+if __name__ == "__main__":
+    main()
