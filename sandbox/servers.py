@@ -18,8 +18,18 @@ from sandbox.control_plane.cluster import Cluster
 from sandbox.errors import SandboxError
 from sandbox.keycloak import java, realm
 from sandbox.keycloak import server as keycloak
-from sandbox.paths import BIN, CACHE, ENV_FILE, LOGS, RECORD, RUN, SOCKET_PATH_MAX, STATE, VENV
-from sandbox.paths import write_private
+from sandbox.paths import (
+    BIN,
+    CACHE,
+    ENV_FILE,
+    LOGS,
+    RECORD,
+    RUN,
+    SOCKET_PATH_MAX,
+    STATE,
+    VENV,
+    write_private,
+)
 from sandbox.ports import Ports
 from sandbox.progress import Progress
 from sandbox.record import Settings, environment
@@ -93,7 +103,6 @@ class Sandbox:
                 f"--socket={self.socket(cluster)}",
                 f"--state={cluster.folder / 'engine'}",
                 f"--ca-file={self.ca_file}",
-                f"--path-of-tools={Path(__file__).parent / 'engine/tools'}",
             ],
         }
         python = [sys.executable, "-m"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import socket
@@ -32,6 +33,8 @@ class Program:
     command: Sequence[str | Path]
     environment: Mapping[str, str] = field(default_factory=dict)
     storage: bool = False
+    #: Files it reads once, at its start: a change of their content restarts it.
+    reads: Sequence[Path] = ()
     stop_seconds: int = STOP_SECONDS
 
 
@@ -51,7 +54,7 @@ def render(programs: Iterable[Program], run: Path, logs: Path) -> str:
     ]
     for program in programs:
         words = [sys.executable, "-I", child.__file__, *program.command]
-        environment = ",".join(f"{k}={_quote(v)}" for k, v in sorted(program.environment.items()))
+        environment = ",".join(f"{k}={_quote(v)}" for k, v in _environment(program))
         lines += [
             f"[program:{program.name}]",
             f"command={_escape(shlex.join(str(word) for word in words))}",
@@ -69,6 +72,14 @@ def render(programs: Iterable[Program], run: Path, logs: Path) -> str:
             "killasgroup=true",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _environment(program: Program) -> list[tuple[str, str]]:
+    variables = dict(program.environment)
+    if program.reads:
+        content = b"".join(path.read_bytes() for path in program.reads)
+        variables["SANDBOX_CONFIGURATION"] = hashlib.sha256(content).hexdigest()
+    return sorted(variables.items())
 
 
 def _escape(value: object) -> str:

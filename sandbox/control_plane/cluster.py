@@ -12,7 +12,7 @@ import requests
 import yaml
 
 from sandbox import local_http
-from sandbox.control_plane import kubeconfig, volumes
+from sandbox.control_plane import kubeconfig
 from sandbox.errors import SandboxError
 from sandbox.paths import BIN, ROOT
 from sandbox.pki import LOOPBACK, Authority, Pair, signing_key
@@ -83,8 +83,17 @@ class Cluster:
             "scheduler": self._scheduler(),
             "kwok": self._kwok(),
         }
+        configuration = {
+            "apiserver": [HERE / "audit-policy.yaml"],
+            "kwok": [HERE / "kwok-stages.yaml"],
+        }
         return [
-            Program(self.program_name(part), command, storage=part in ("etcd", "apiserver"))
+            Program(
+                self.program_name(part),
+                command,
+                storage=part in ("etcd", "apiserver"),
+                reads=configuration.get(part, ()),
+            )
             for part, command in commands.items()
         ]
 
@@ -151,8 +160,6 @@ class Cluster:
             "--use-service-account-credentials",
             f"--service-account-private-key-file={self.folder / 'service-accounts.key'}",
             f"--root-ca-file={self.authority.pair.certificate}",
-            f"--pv-recycler-pod-template-filepath-hostpath={HERE / 'recycler-pod.yaml'}",
-            "--pvclaimbinder-sync-period=2s",
             "--profiling=false",
         ]
 
@@ -201,7 +208,7 @@ class Cluster:
 
     def _manifests(self) -> list[dict[str, Any]]:
         files = sorted((HERE / "manifests").glob("*.yaml"))
-        documents: list[dict[str, Any]] = volumes.manifests(self.folder / "volumes")
+        documents: list[dict[str, Any]] = []
         for file in [ROOT / "docs/operator-clusterrole.yaml", *files]:
             for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
                 documents += document["items"] if document["kind"] == "List" else [document]
