@@ -41,7 +41,7 @@ def patched(workload: t.Dict[str, t.Any], patches: t.Mapping[str, t.Any]) -> t.D
             continue
         spec["volumes"] = [*(spec.get("volumes") or []), item["volume"]]
         annotations = pod.setdefault("metadata", {}).setdefault("annotations", {})
-        annotations[f"eoepca.oapip/{item['volume']['name']}"] = item["checksum"]
+        annotations[f"oapip.eoepca.org/{item['volume']['name']}"] = item["checksum"]
         for container in spec["containers"]:
             if container["name"] == item["container"]:
                 mounts = container.get("volumeMounts") or []

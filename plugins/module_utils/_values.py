@@ -159,7 +159,7 @@ def _workflow(values: Values, settings: Settings, chart: Chart) -> None:
         reference = {"secretRef": {"name": settings.name("storage")}}
         place(values, ("workflow", "extraEnvFrom"), [reference])
         # a changed Secret restarts nothing by itself
-        annotation = {"eoepca.oapip/storage": digest(keys)[:16]}
+        annotation = {"oapip.eoepca.org/storage": digest(keys)[:16]}
         values["podAnnotations"] = annotation
     else:
         inputs.update(keys)

@@ -1,0 +1,115 @@
+# Copyright (c) 2026 the eoepca.oapip authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Whether a live object still is what its manifest says: pure.
+
+The manifest is compared with the part of the live object that it speaks of. What the server adds
+(defaults, status) and what others add beside it is no drift; quantities are compared as numbers.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import typing as t
+from decimal import Decimal
+
+Obj = t.Mapping[str, t.Any]
+
+_QUANTITY = re.compile(r"^([+-]?[0-9.]+)([eE][+-]?[0-9]+|[EPTGMk]i?|Ki|[num])?$")
+_FACTOR = {
+    **{unit: Decimal(1000) ** power for power, unit in enumerate(["", "k", "M", "G", "T", "P"])},
+    **{unit: Decimal(1024) ** power for power, unit in enumerate(["", "Ki", "Mi", "Gi", "Ti"])},
+    "E": Decimal(1000) ** 6,
+    "Pi": Decimal(1024) ** 5,
+    "Ei": Decimal(1024) ** 6,
+    "m": Decimal("1e-3"),
+    "u": Decimal("1e-6"),
+    "n": Decimal("1e-9"),
+}
+_KEYS = ("name", "mountPath", "containerPort", "port", "key", "type")
+"""By which member the items of a list are told apart, where the server may add or sort items."""
+
+
+def quantity(value: t.Any) -> t.Optional[Decimal]:
+    """A resource quantity as a number, None where it is none (apimachinery resource.Quantity)."""
+    match = _QUANTITY.match(str(value)) if isinstance(value, (str, int, float)) else None
+    if match is None or isinstance(value, bool):
+        return None
+    suffix = match.group(2) or ""
+    try:
+        number = Decimal(match.group(1))
+        return (
+            number.scaleb(int(suffix[1:]))
+            if suffix[:1] in "eE" and suffix[1:]
+            else (number * _FACTOR[suffix])
+        )
+    except (ArithmeticError, KeyError, ValueError):
+        return None
+
+
+def same(live: t.Any, wanted: t.Any) -> bool:
+    """Whether two scalars mean the same to the API server."""
+    if live == wanted or (live is None and wanted in ("", {}, [], False, 0)):
+        return True
+    if isinstance(live, bool) or isinstance(wanted, bool):
+        return False
+    numbers = quantity(live), quantity(wanted)
+    return numbers[0] is not None and numbers[0] == numbers[1]
+
+
+def drift(live: t.Any, wanted: t.Any, path: str = "") -> t.Iterator[t.Tuple[str, t.Any, t.Any]]:
+    """Yield (dotted path, live value, wanted value) for everything that differs."""
+    if wanted is None:
+        return
+    if isinstance(wanted, t.Mapping):
+        if not isinstance(live, t.Mapping):
+            if wanted or live is not None:
+                yield path, live, wanted
+            return
+        for key, value in wanted.items():
+            yield from drift(live.get(key), value, f"{path}.{key}" if path else str(key))
+    elif isinstance(wanted, list) and isinstance(live, list):
+        yield from _items(live, wanted, path)
+    elif not same(live, wanted):
+        yield path, live, wanted
+
+
+def _items(
+    live: t.List[t.Any], wanted: t.List[t.Any], path: str
+) -> t.Iterator[t.Tuple[str, t.Any, t.Any]]:
+    key = next((k for k in _KEYS if _tells_apart(wanted, k)), None)
+    if key is not None:
+        found = {item[key]: item for item in live if _has(item, key)}
+        for item in wanted:
+            yield from drift(found.get(item[key]), item, f"{path}[{item[key]}]")
+    elif len(live) != len(wanted):
+        yield path, live, wanted
+    else:
+        for index, item in enumerate(wanted):
+            yield from drift(live[index], item, f"{path}[{index}]")
+
+
+def _tells_apart(items: t.List[t.Any], key: str) -> bool:
+    if not items or not all(_has(item, key) for item in items):
+        return False
+    return len({item[key] for item in items}) == len(items)
+
+
+def _has(item: t.Any, key: str) -> bool:
+    return isinstance(item, t.Mapping) and isinstance(item.get(key), (str, int))
+
+
+def comparable(obj: Obj) -> t.Dict[str, t.Any]:
+    """An object of a manifest without what the server never returns as it was sent."""
+    kept = {key: value for key, value in obj.items() if key not in ("status", "apiVersion", "kind")}
+    meta = {key: kept["metadata"].get(key) for key in ("labels", "annotations")}
+    kept["metadata"] = {key: value for key, value in meta.items() if value}
+    if "stringData" in kept:
+        encoded = {
+            key: base64.b64encode(str(value).encode()).decode()
+            for key, value in (kept.pop("stringData") or {}).items()
+        }
+        kept["data"] = {**(kept.get("data") or {}), **encoded}
+    return kept
