@@ -14,6 +14,8 @@ from sandbox.gateway.request import Answer, Request
 
 _UNSAFE = re.compile(r'[\x00-\x20"#%<>?\\^`{|}\x7f-\xff]')
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_PROPERTIES = {"_meta", "uri", "method", "regex_uri", "host", "headers",
+               "use_real_request_uri_unsafe"}  # fmt: skip
 _NGINX_METHODS = {"GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "MKCOL", "COPY", "MOVE",
                   "PROPFIND", "LOCK", "UNLOCK", "PATCH", "TRACE"}  # fmt: skip
 
@@ -47,6 +49,8 @@ class ProxyRewrite(Plugin):
         super().__init__(config, runtime)
         expect(config, uri=str, regex_uri=list, host=str, method=str, headers=dict,
                use_real_request_uri_unsafe=bool)  # fmt: skip
+        if unknown := set(config) - _PROPERTIES:
+            raise SchemaError(f"additional properties forbidden, found {min(unknown)}")
         if not set(config) - {"_meta"}:
             raise SchemaError("expect object to have at least 1 properties")
         if config.get("method", "GET") not in _NGINX_METHODS:

@@ -90,6 +90,8 @@ def test_controller_18_fails_open() -> None:
 
 def test_controller_18_ignores_the_secret_of_a_plugin_without_config() -> None:
     async def scenario(bench: Bench) -> None:
+        whole = {"client_id": "engine", "discovery": f"{bench.keycloak}/uma2-configuration"}
+        bench.objects["secrets"]["processing", "engine-client"] = secret(whole)
         bare = {"name": "authz-keycloak", "enable": True, "secretRef": "engine-client"}
         bench.route(rule("all", "/*", plugins=[bare]))
         assert bench.condition()["reason"] == "ResourceSyncAborted"
@@ -144,6 +146,7 @@ def test_no_session_secret_and_a_wider_route_answers() -> None:
         ({"name": "openid-connect", "config": {"discovery": "http://x"}}, "client_id"),
         ({"name": "cors", "config": {"allow_credential": True}}, "allow_credential"),
         ({"name": "proxy-rewrite", "config": {}}, "at least 1 properties"),
+        ({"name": "proxy-rewrite", "config": {"header": {}}}, "forbidden, found header"),
         ({"name": "openid-connect", "config": {"session": {"secret": 5}}}, "openid-connect"),
         ({"name": "cors", "config": {"_meta": "x"}}, "cors"),
     ],
