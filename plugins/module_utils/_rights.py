@@ -48,7 +48,7 @@ GATEWAY = {
     ),
     "ingress": (Right((*WRITE, "update"), "networking.k8s.io", ("ingresses",)),),
 }
-LOCK = (Right(("get", "create", "update"), "coordination.k8s.io", ("leases",)),)
+LOCK = (Right(("get", "create", "update", "delete"), "coordination.k8s.io", ("leases",)),)
 CLUSTER = (Right(("get", "create", "patch", "delete"), "", ("namespaces",)),)
 BINDING = (
     Right(

@@ -1,0 +1,221 @@
+# Copyright (c) 2026 the eoepca.oapip authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""A lock on a cluster as a Lease (coordination.k8s.io/v1): one run at a time for one namespace.
+
+Writes carry the resourceVersion that was read, so of two runs the server lets one win.
+API: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/lease-v1/
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube, Obj, url_of
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline, step
+
+PROCESS = "oapip.eoepca.org/process"
+"""Annotation: machine, boot, process id and its start, so that a dead holder is known as such."""
+
+FREE = "free"
+OURS = "ours"
+EXPIRED = "expired"
+DEAD = "dead"
+HELD = "held"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who wants the lock, and for how long a silent holder keeps it."""
+
+    namespace: str
+    name: str
+    holder: str
+    seconds: int
+    process: str = ""
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
+def stamp(moment: datetime.datetime) -> str:
+    """Return a MicroTime of the Kubernetes API."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def moment_of(text: t.Optional[str]) -> t.Optional[datetime.datetime]:
+    """Read a MicroTime; None where it is none."""
+    try:
+        return datetime.datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+
+
+def process_of(pid: t.Optional[int]) -> str:
+    """Return what tells a process of this machine from every other, now and after a reboot."""
+    if not pid:
+        return ""
+    started = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    if len(started) < 20:
+        return ""
+    machine = _read("/etc/machine-id") + _link("/proc/self/ns/pid") + os.uname().nodename
+    token = hashlib.sha256(machine.encode()).hexdigest()[:12]
+    boot = _read("/proc/sys/kernel/random/boot_id").strip()[:8]
+    return f"{token}/{boot}/{pid}/{started[19]}"
+
+
+def is_dead(process: str, mine: str) -> bool:
+    """Whether a noted process is known to be gone: only of our own machine can that be said."""
+    noted, own = process.split("/"), mine.split("/")
+    if len(noted) != 4 or len(own) != 4 or noted[0] != own[0]:
+        return False
+    if noted[1] != own[1]:
+        return True  # the machine was started again
+    return process_of(int(noted[2]) if noted[2].isdigit() else None) != process
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def judge(lease: t.Optional[Obj], claim: Claim, at: datetime.datetime) -> str:
+    """Return how the lock stands for a claim."""
+    if lease is None:
+        return FREE
+    spec = lease.get("spec") or {}
+    if not spec.get("holderIdentity"):
+        return FREE
+    if spec["holderIdentity"] == claim.holder:
+        return OURS
+    renewed = moment_of(spec.get("renewTime") or spec.get("acquireTime"))
+    length = datetime.timedelta(seconds=int(spec.get("leaseDurationSeconds") or 0))
+    if renewed is None or renewed + length <= at:
+        return EXPIRED
+    noted = (lease["metadata"].get("annotations") or {}).get(PROCESS, "")
+    return DEAD if is_dead(noted, claim.process) else HELD
+
+
+def wanted(lease: t.Optional[Obj], claim: Claim, at: datetime.datetime) -> Obj:
+    """Return the Lease as the holder writes it: made, renewed or taken over."""
+    old = (lease or {}).get("spec") or {}
+    ours = old.get("holderIdentity") == claim.holder
+    meta: Obj = {"name": claim.name, "namespace": claim.namespace}
+    if lease is not None:
+        meta["resourceVersion"] = lease["metadata"]["resourceVersion"]
+    if claim.process:
+        meta["annotations"] = {PROCESS: claim.process}
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": meta,
+        "spec": {
+            "holderIdentity": claim.holder,
+            "leaseDurationSeconds": claim.seconds,
+            "acquireTime": old["acquireTime"] if ours else stamp(at),
+            "renewTime": stamp(at),
+            "leaseTransitions": int(old.get("leaseTransitions") or 0) + (0 if ours else 1),
+        },
+    }
+
+
+def told(lease: Obj) -> str:
+    """Return the holder of a Lease and since when, in words."""
+    spec = lease["spec"]
+    since = moment_of(spec.get("acquireTime"))
+    return (
+        f"{spec.get('holderIdentity')} since {since:%Y-%m-%d %H:%M:%S} UTC"
+        if since
+        else str(spec.get("holderIdentity"))
+    )
+
+
+def acquire(
+    kube: Kube, claim: Claim, deadline: Deadline, ctx: Context
+) -> t.Tuple[Obj, t.Optional[str]]:
+    """Take or renew the lock; return the Lease and the name of a holder who lost it.
+
+    :raises OapipError: another run holds it until the deadline.
+    """
+    path = url_of("Lease", claim.namespace, claim.name)
+    doing = f"taking the lock {claim.namespace}/{claim.name}"
+    said = ""
+    while True:
+        lease = kube.get(path)
+        state = judge(lease, claim, now())
+        if lease is not None and state == HELD:
+            who = told(lease)
+            if ctx.check_mode:
+                ctx.warn(f"{doing}: {who} is at work here, so this dry run may be out of date soon")
+                return lease, None
+            if deadline.over:
+                spec = lease["spec"]
+                hint = (
+                    "Wait for that run to end, or raise wait. If it is gone: kubectl -n "
+                    f"{claim.namespace} delete lease {claim.name}"
+                )
+                raise OapipError(
+                    doing,
+                    f"{who} holds it",
+                    hint,
+                    extra={"holder": spec.get("holderIdentity"), "since": spec.get("acquireTime")},
+                )
+            if who != said:
+                said = who
+                ctx.say(f"waiting for the lock: {who} holds it")
+            deadline.sleep(step(deadline.elapsed, largest=10.0))
+            continue
+        loser = None
+        if lease is not None and state in (EXPIRED, DEAD):
+            loser = str(lease["spec"].get("holderIdentity"))
+            why = "did not renew it in time" if state == EXPIRED else "is no longer running"
+            ctx.warn(f"{doing}: taken over from {told(lease)}, who {why}")
+        mine = wanted(lease, claim, now())
+        if ctx.check_mode:
+            return mine, loser
+        try:
+            return (kube.create(mine) if lease is None else kube.replace(mine)), loser
+        except OapipError as error:
+            if error.status not in (404, 409):
+                raise
+        deadline.clock.sleep(0.2)  # somebody was faster: look who
+
+
+def release(kube: Kube, claim: Claim, ctx: Context) -> bool:
+    """Give the lock back; False where it is not ours (any more)."""
+    path = url_of("Lease", claim.namespace, claim.name)
+    for _attempt in range(3):
+        lease = kube.get(path)
+        if lease is None or judge(lease, claim, now()) != OURS:
+            return False
+        if ctx.check_mode:
+            return True
+        meta = lease["metadata"]
+        exact = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+        try:
+            kube.request("DELETE", path, {"preconditions": exact})
+        except OapipError as error:
+            if error.status == 404:
+                return True
+            if error.status != 409:
+                raise
+        else:
+            return True
+    return False
