@@ -35,7 +35,7 @@ attributes:
 options:
   process_id:
     description:
-      - Process to run.
+      - Process to run; beside O(job_id), only the name that progress is told with.
     type: str
   inputs:
     description:
@@ -67,7 +67,7 @@ options:
     default: async
   job_id:
     description:
-      - A job that was started before.
+      - A job that was started before; nothing is started then.
     type: str
   state:
     description:
@@ -144,8 +144,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 job_id:
-  description: ID of the job; empty for a synchronous one and in check mode.
-  returned: success, and on failure after the start
+  description: ID of the job.
+  returned: when there is a job; a synchronous one has no ID, and check mode starts none
   type: str
   sample: 4f1c8a2e-e65a-11f1-860f-02fc00000001
 job:
@@ -153,7 +153,7 @@ job:
   returned: success, and on failure after the start
   type: dict
   sample: {jobID: 4f1c8a2e-e65a-11f1-860f-02fc00000001, processID: convert-url, status: successful}
-results:
+job_results:
   description: The results, parsed where they are JSON.
   returned: when the job was successful
   type: raw
@@ -215,7 +215,6 @@ SPEC: ModuleSpec = {
         "quiet": {"type": "bool", "default": False},
         "dest": {"type": "path"},
     },
-    "mutually_exclusive": [["process_id", "job_id"]],
     "required_if": [
         ["state", "started", ["process_id"]],
         ["state", "dismissed", ["job_id"]],
@@ -237,8 +236,8 @@ def run(params: Params, ctx: Context) -> Result:
     except OapipError as error:
         if not (ctx.check_mode and _ogc.not_there_yet(error)):
             raise
-        changes = running(params) if params["process_id"] else []
-        return result(changes, [f"server {server.base}"], job_id="", job={})
+        changes = [] if params["job_id"] else running(params)
+        return result(changes, [f"server {server.base}"], job={})
 
 
 def running(params: Params) -> t.List[Change]:
@@ -268,7 +267,7 @@ def started(params: Params, ctx: Context, server: _ogc.Server) -> Result:
     about = _process.describe(server, process_id)
     if about is None:
         if ctx.check_mode:
-            return result(changes, [f"process {process_id}"], job_id="", job={})
+            return result(changes, [f"process {process_id}"], job={})
         raise OapipError(doing, "there is no such process", "Deploy it with oapip_process.")
     wrong = _job.check_inputs(about, params["inputs"])
     if wrong:
@@ -277,7 +276,7 @@ def started(params: Params, ctx: Context, server: _ogc.Server) -> Result:
     if sync and "sync-execute" not in _job.modes_of(about):
         raise OapipError(doing, "the process cannot run synchronously", "Use mode=async.")
     if ctx.check_mode:
-        return result(changes, job_id="", job={})
+        return result(changes, job={})
     body = _job.request_of(
         params["inputs"], params["outputs"], params["response"], params["subscriber"]
     )
@@ -369,7 +368,8 @@ def finished(
             changes = [_jobs.file_change(params["dest"])]
         if differs and not ctx.check_mode:
             _jobs.save(params["dest"], data)
-    return result(changes, job_id=job_id, job=status, results=results)
+    ids = {"job_id": job_id} if job_id else {}
+    return result(changes, **ids, job=status, job_results=results)
 
 
 def main() -> None:

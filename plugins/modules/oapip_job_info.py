@@ -82,7 +82,7 @@ jobs:
   elements: dict
   sample: [{jobID: 4f1c8a2e-e65a-11f1-860f-02fc00000001, processID: convert-url, status: running,
   progress: 33}]
-results:
+job_results:
   description: Results of the job, or null.
   returned: success
   type: raw
@@ -139,15 +139,15 @@ def run(params: Params, ctx: Context) -> Result:
                 "minDuration": params["min_duration"],
                 "maxDuration": params["max_duration"],
             }
-            return result([], jobs=_jobs.listed(server, filters, params["limit"]), results=None)
+            return result([], jobs=_jobs.listed(server, filters, params["limit"]), job_results=None)
         status = _jobs.status_of(server, params["job_id"])
         good = params["results"] and status is not None and status.get("status") == "successful"
         results = _jobs.results_of(server, params["job_id"]) if good else None
-        return result([], jobs=[status] if status else [], results=results)
+        return result([], jobs=[status] if status else [], job_results=results)
     except OapipError as error:
         if not (ctx.check_mode and _ogc.not_there_yet(error)):
             raise
-        return result([], [f"server {server.base}"], jobs=[], results=None)
+        return result([], [f"server {server.base}"], jobs=[], job_results=None)
 
 
 def main() -> None:

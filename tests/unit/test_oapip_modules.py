@@ -256,7 +256,7 @@ def test_a_job_is_run_watched_and_its_results_saved(
     made = call(oapip_job, double, ctx, **given)
     assert made["changes"] == dry["changes"]
     assert changes(made)[0] == ("run", "water", [])
-    assert made["results"] == water.results == json.loads(dest.read_text())
+    assert made["job_results"] == water.results == json.loads(dest.read_text())
     assert dest.stat().st_mode & 0o777 == 0o600
     assert ctx.lines == [
         "[host] water 00000000...: running 33 %",
@@ -265,7 +265,7 @@ def test_a_job_is_run_watched_and_its_results_saved(
     post = next(a for a in double.asked if a.method == "POST")
     assert post.headers["prefer"] == "respond-async;return=representation"
     again = call(oapip_job, double, job_id=made["job_id"], dest=str(dest))
-    assert (again["changed"], again["results"]) == (False, made["results"])
+    assert (again["changed"], again["job_results"]) == (False, made["job_results"])
 
 
 def test_quiet_says_nothing(double: Double, water: Engine) -> None:
@@ -332,7 +332,8 @@ def test_sync_only_where_the_process_offers_it(double: Double, water: Engine) ->
     with pytest.raises(OapipError, match="cannot run synchronously"):
         call(oapip_job, double, process_id="water", inputs={"fn": "x"}, mode="sync")
     made = call(oapip_job, double, process_id="echo", inputs={"fn": "x"}, mode="sync")
-    assert (made["job_id"], made["results"]) == ("", {"a": None})
+    assert made["job_results"] == {"a": None}
+    assert "job_id" not in made
 
 
 def test_a_missing_process_is_assumed_in_check_mode_only(double: Double) -> None:
@@ -350,7 +351,7 @@ def test_jobs_are_read_and_filtered(double: Double, water: Engine) -> None:
     water.script = [{"status": "running"}]
     call(oapip_job, double, process_id="water", inputs={"fn": "x"}, state="started")
     one = call(oapip_job_info, double, job_id=first["job_id"], results=True)
-    assert one["results"] == water.results
+    assert one["job_results"] == water.results
     assert call(oapip_job_info, double, job_id="none")["jobs"] == []
     assert len(call(oapip_job_info, double)["jobs"]) == 2
     assert len(call(oapip_job_info, double, limit=1)["jobs"]) == 1

@@ -1,0 +1,243 @@
+"""The OGC modules against the engine stand-in itself, as chart 0.3.22 and as the newest one.
+
+Through Ansible, in the worker and as a module process; no cluster is needed for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import certifi
+import pytest
+from aiohttp import web
+
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
+from ansible_collections.eoepca.oapip.plugins.modules import (
+    oapip_job,
+    oapip_job_info,
+    oapip_process,
+    oapip_process_info,
+)
+from sandbox.engine import flavours
+from sandbox.engine.app import App
+from sandbox.engine.settings import Settings, SettingsSource
+from tests.harness import both_ways, run_tasks
+from tests.unit_params import params_of
+
+SERVICE = "processing/zoo-project-dru-service"
+CWL = """\
+cwlVersion: v1.2
+$graph:
+- class: Workflow
+  id: sleeper
+  label: one
+  doc: Sleeps and fails where it is told to
+  requirements: {InlineJavascriptRequirement: {}}
+  inputs: {seconds: int, note: "string?"}
+  outputs: {out: {type: Directory, outputSource: step/out}}
+  steps:
+    step: {run: "#tool", in: {seconds: seconds}, out: [out]}
+- class: CommandLineTool
+  id: tool
+  baseCommand: [sleep]
+  inputs: {seconds: {type: int, inputBinding: {position: 1}}}
+  outputs: {out: {type: Directory, outputBinding: {glob: .}}}
+"""
+OTHER = CWL.replace("label: one", "label: two")
+FLAVOURS = {"0.3.22": "zoo-project-dru-0.3.22", "0.10.3": "zoo-project-dru-0.10.3"}
+
+
+@dataclass
+class Fixed(SettingsSource):
+    """One engine, whatever is asked for."""
+
+    settings: Settings
+
+    async def get(self, service: str) -> Settings | None:
+        return self.settings if service == SERVICE else None
+
+
+@dataclass
+class Stand:
+    """A running stand-in and the requests it got."""
+
+    url: str = ""
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    source: Fixed = field(default_factory=lambda: Fixed(Settings("key", "http://wrong.invalid")))
+
+    def writes(self) -> list[str]:
+        return [f"{method} {path}" for method, path in self.asked if method not in ("GET", "HEAD")]
+
+
+Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def serve(stand: Stand, folder: Path, ready: threading.Event, stop: threading.Event) -> None:
+    """Serve on a port of the loopback, with the header that the gateway would set."""
+
+    @web.middleware
+    async def gateway(request: web.Request, handler: Next) -> web.StreamResponse:
+        stand.asked.append((request.method, request.path))
+        headers = {**request.headers, "X-Sandbox-Service": SERVICE}
+        return await handler(request.clone(headers=headers))
+
+    async def go() -> None:
+        app = App(stand.source, folder, Path(certifi.where())).web_app()
+        app.middlewares.append(gateway)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        stand.url = f"http://127.0.0.1:{runner.addresses[0][1]}/alice/ogc-api"
+        ready.set()
+        while not stop.is_set():
+            await asyncio.sleep(0.05)
+        await runner.cleanup()
+
+    asyncio.run(go())
+
+
+@pytest.fixture(params=FLAVOURS)
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
+    flavour = flavours.flavour_of(FLAVOURS[request.param], "")
+    stand = Stand()
+    stand.source.settings = replace(stand.source.settings, flavour=flavour)
+    ready, stop = threading.Event(), threading.Event()
+    thread = threading.Thread(target=serve, args=(stand, tmp_path / "state", ready, stop))
+    thread.start()
+    assert ready.wait(10)
+    yield stand
+    stop.set()
+    thread.join(10)
+
+
+def call(module: ModuleType, engine: Stand, check: bool = False, **given: Any) -> dict[str, Any]:
+    params = params_of(module, {"url": engine.url, **given})
+    made: dict[str, Any] = module.run(params, Context(check_mode=check))
+    return made
+
+
+def test_create_again_change_check_absent_again(engine: Stand) -> None:
+    def step(actions: list[str], **given: Any) -> None:
+        dry = call(oapip_process, engine, check=True, **given)
+        before = len(engine.writes())
+        real = call(oapip_process, engine, **given)
+        assert [one["action"] for one in real["changes"]] == actions
+        assert dry["changes"] == real["changes"]
+        assert dry["diff"] == real["diff"]
+        assert len(engine.writes()) - before == len(actions)
+
+    step(["create"], content=CWL)
+    step([], content=CWL)
+    step(["update"], content=OTHER)
+    step([], content=OTHER)
+    found = call(oapip_process_info, engine, package=True)["processes"]
+    assert {one["id"]: one.get("package") for one in found} == {"echo": None, "sleeper": OTHER}
+    step(["delete"], process_id="sleeper", state="absent")
+    step([], process_id="sleeper", state="absent")
+
+
+def test_a_job_is_started_watched_listed_and_dismissed(engine: Stand) -> None:
+    call(oapip_process, engine, content=CWL)
+    lines: list[str] = []
+    given = {"url": engine.url, "process_id": "sleeper", "inputs": {"seconds": 60}}
+    started = oapip_job.run(
+        params_of(oapip_job, {**given, "state": "started"}), Context(progress=lines.append)
+    )
+    job_id = started["job_id"]
+    assert lines == [f"[localhost] sleeper {job_id[:8]}...: {lines[0].split(': ')[1]}"]
+    listed = call(oapip_job_info, engine, process_id="sleeper", status=["running"])["jobs"]
+    assert [job["jobID"] for job in listed] == [job_id]
+    with pytest.raises(OapipError, match="not over after 2 s") as caught:
+        call(oapip_job, engine, job_id=job_id, wait_timeout=2)
+    assert caught.value.extra["job_id"] == job_id
+    assert call(oapip_job, engine, job_id=job_id, state="dismissed")["changed"]
+    assert not call(oapip_job, engine, job_id=job_id, state="dismissed")["changed"]
+    assert call(oapip_job_info, engine, job_id=job_id)["jobs"] == []
+
+
+def test_a_job_dismissed_by_another_ends_the_wait(engine: Stand) -> None:
+    call(oapip_process, engine, content=CWL)
+    given: dict[str, Any] = {"process_id": "sleeper", "inputs": {"seconds": 60}}
+    job_id = call(oapip_job, engine, **given, state="started")["job_id"]
+    later = threading.Timer(1.5, lambda: call(oapip_job, engine, job_id=job_id, state="dismissed"))
+    later.start()
+    begin = time.monotonic()
+    with pytest.raises(OapipError, match="dismissed by somebody else"):
+        call(oapip_job, engine, job_id=job_id)
+    assert time.monotonic() - begin < 8
+
+
+def test_a_failed_job_tells_why(engine: Stand) -> None:
+    call(oapip_process, engine, content=CWL)
+    given: dict[str, Any] = {"process_id": "sleeper", "inputs": {"seconds": -1}}
+    with pytest.raises(OapipError, match="it failed: ") as caught:
+        call(oapip_job, engine, **given, wait_timeout=60)
+    told = caught.value.as_result()
+    assert told["job"]["status"] == "failed"
+    assert "accepted to run your service" not in told["reason"]
+    assert told["reason"] != "the server gives no reason"
+
+
+def test_sync_is_for_built_in_processes(engine: Stand) -> None:
+    call(oapip_process, engine, content=CWL)
+    given: dict[str, Any] = {"process_id": "sleeper", "inputs": {"seconds": 0}}
+    with pytest.raises(OapipError, match="cannot run synchronously"):
+        call(oapip_job, engine, **given, mode="sync")
+    made = call(oapip_job, engine, process_id="echo", inputs={"a": "hello"}, mode="sync")
+    assert made["job"]["status"] == "successful"
+
+
+def test_quirks_of_ids(engine: Stand) -> None:
+    with pytest.raises(OapipError, match="engine would hide it"):
+        call(oapip_process, engine, content=CWL.replace("id: sleeper", "id: run"))
+    with pytest.raises(OapipError, match="it is immutable"):
+        call(oapip_process, engine, process_id="echo", state="absent")
+    assert engine.writes() == []
+
+
+def test_both_ways_through_ansible_with_progress_and_no_token(
+    engine: Stand, tmp_path: Path
+) -> None:
+    base = {"url": engine.url, "token": "no-such-token-in-any-output"}
+    names = itertools.count()
+
+    def task(module: str, **given: Any) -> dict[str, Any]:
+        return {"name": f"task {next(names)}", f"eoepca.oapip.{module}": {**base, **given}}
+
+    job: dict[str, Any] = {"process_id": "sleeper", "inputs": {"seconds": 0}}
+    done = run_tasks(
+        tmp_path,
+        [
+            task("oapip_process", content=CWL),
+            task("oapip_process", content=CWL),
+            task("oapip_job", **job, state="started"),
+            task("oapip_process", content="cwlVersion: v9"),
+        ],
+        "-vvvv",
+        "--diff",
+    )
+    states = [result.status for result in done.results]
+    assert states == ["ok", "ok", "ok", "ignored"], done.output[-3000:]
+    assert [result.result["changed"] for result in done.results[:3]] == [True, False, True]
+    assert "] sleeper " in done.output
+    assert "no-such-token-in-any-output" not in done.output
+    assert "Traceback" not in done.output
+    for module, given in (
+        ("oapip_process", {"content": OTHER}),
+        ("oapip_process", {"content": "cwlVersion: v9"}),
+        ("oapip_process_info", {"package": True}),
+        ("oapip_job", job),
+        ("oapip_job_info", {}),
+    ):
+        here, sent = both_ways(tmp_path, module, {**base, **given}, "--check", "--diff")
+        assert here.contract() == sent.contract(), module
+        assert here.status == sent.status
