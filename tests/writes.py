@@ -157,9 +157,9 @@ class Servers:
     def _s3(self, mark: Mapping[str, Any]) -> Iterator[Write]:
         before = mark["s3"]
         for labels, count in sorted(self._s3_counts().items()):
+            action, target = labels.split(" ", 1)
             more = int(count - before.get(labels, 0))
-            for _time in range(more):
-                yield Write("s3", *labels.split(" ", 1))
+            yield from [Write("s3", action, target)] * more
 
 
 def kubernetes_writes(
@@ -193,7 +193,7 @@ def s3_counts(metrics: str) -> dict[str, float]:
     for found in _S3_LINE.finditer(metrics):
         labels = dict(re.findall(r'(\w+)="([^"]*)"', found["labels"]))
         if labels.get("type") in _S3_METHODS:
-            key = f"{labels['type']} {labels.get('bucket', '')}".strip()
+            key = f"{labels['type']} {labels.get('bucket') or 'no bucket'}"
             counts[key] = counts.get(key, 0) + float(found["count"])
     return counts
 

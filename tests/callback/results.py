@@ -20,7 +20,7 @@ options: {}
 """
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc]
+class CallbackModule(CallbackBase):
     """Append `{host, task, action, status, result}` for every task that ends."""
 
     CALLBACK_VERSION = 2.0

@@ -106,8 +106,7 @@ def _code_lines(path: Path) -> int:
         for line in range(token.start[0], token.end[0] + 1)
     }
     for node in ast.walk(ast.parse(source)):
-        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if is_text or (isinstance(node, ast.Assign) and _is_documentation(node)):
+        if isinstance(node, ast.stmt) and _is_documentation(node):
             lines -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     return len(lines)
 
@@ -122,9 +121,13 @@ _NOT_CODE = {
 }
 
 
-def _is_documentation(node: ast.Assign) -> bool:
+def _is_documentation(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant)
+    if not isinstance(node, ast.Assign):
+        return False
     names = {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return bool(names & {"DOCUMENTATION", "EXAMPLES", "RETURN", "INFO", "CLUSTER"})
+    return bool(names & {"DOCUMENTATION", "EXAMPLES", "RETURN"})
 
 
 @pytest.mark.parametrize(
