@@ -133,7 +133,7 @@ class Judge:
         """
         names = sorted({check.user for check in checks if check.user})
         found = self.kc.each(self.kc.user, names)
-        self._users.update({name: user and user["id"] for name, user in found})
+        self._users.update({name: user["id"] if user else None for name, user in found})
         missing = [name for name in names if not self._users[name]]
         if missing:
             raise OapipError(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _plan
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_contexts import Access, clash
@@ -271,6 +271,11 @@ def plan(current: State, desired: State, wish: Wish) -> t.List[Change]:
 
     :raises OapipError: an object of that name is not ours, or a URI clashes with another resource.
     """
+    top = f"/{wish.client_id}"
+    if current.groups.get(top, {}).get("owner", wish.marker) != wish.marker and not wish.adopt:
+        # only a folder: whoever owns it, memberships of its children decide
+        groups = {path: one for path, one in desired.groups.items() if path != top}
+        desired = replace(desired, groups=groups)
     _refuse_clashes(current, desired, wish)
     changes = _plan.update("settings", wish.client_id, current.settings, desired.settings)
     if wish.default_access == "deny":

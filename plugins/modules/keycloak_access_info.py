@@ -345,7 +345,7 @@ def decide(
     asked: t.List[t.Tuple[Check, t.Optional[str]]] = []
     for check in checks:
         asked.append((check, None))
-        if check.user in tokens:
+        if check.user and check.user in tokens:
             asked.append((check, tokens[check.user]))
     return [found for _pair, found in judge.kc.each(lambda one: judge.decide(*one), asked)]
 

@@ -1,0 +1,199 @@
+"""keycloak_client and keycloak_user on the real Keycloak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jwt
+import pytest
+
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+from ansible_collections.eoepca.oapip.plugins.modules import keycloak_client, keycloak_user
+from tests.keycloak_realm import Realm, realm
+
+MARKER = "engine 42"
+
+
+@pytest.fixture(scope="module")
+def here(sandbox: dict[str, Any]) -> Iterator[Realm]:
+    with realm(sandbox) as made:
+        made.kc.create(
+            "clients",
+            body={"clientId": "cli", "publicClient": True, "directAccessGrantsEnabled": True},
+        )
+        made.user("alice", "alice-password")
+        yield made
+
+
+def options(client_id: str, **more: Any) -> dict[str, Any]:
+    return {"client_id": client_id, "marker": MARKER, **more}
+
+
+def test_the_whole_life_of_a_client(here: Realm) -> None:
+    wanted = options(
+        "life",
+        root_url="https://zoo.example.org",
+        redirect_uris=["https://zoo.example.org/*"],
+        authorization=True,
+        audience=["life"],
+        token_clients=["cli"],
+    )
+    real = here.settle(keycloak_client, **wanted)
+    kinds = [(one["action"], one["kind"]) for one in real["changes"]]
+    assert kinds[:2] == [("create", "client"), ("create", "client_scope")]
+    claims = jwt.decode(
+        here.kc.user_token("cli", "alice", "alice-password"), options={"verify_signature": False}
+    )
+    assert "life" in claims["aud"]
+
+    gone = here.settle(
+        keycloak_client,
+        client_id="life",
+        marker=MARKER,
+        token_clients=["cli"],
+        state="absent",
+    )
+    assert {one["action"] for one in gone["changes"]} == {"delete"}
+    assert here.kc.client("life") is None
+    assert "life-audience" not in here.kc.client("cli")["defaultClientScopes"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "field"),
+    [
+        ("name", "Engine", "name"),
+        ("description", "An engine", "description"),
+        ("secret", "a-secret-of-mine", "secret"),
+        ("root_url", "https://b.example.org", "root_url"),
+        ("redirect_uris", ["https://b.example.org/*", "https://a.example.org/*"], "redirect_uris"),
+        ("web_origins", ["https://b.example.org"], "web_origins"),
+        ("standard_flow", False, "standard_flow"),
+        ("direct_access_grants", True, "direct_access_grants"),
+        ("device_grant", True, "attributes.oauth2.device.authorization.grant.enabled"),
+        ("pkce", "S256", "attributes.pkce.code.challenge.method"),
+        ("attributes", {"x.y": "1"}, "attributes.x.y"),
+    ],
+)
+def test_each_option_changes_itself_alone(here: Realm, option: str, value: Any, field: str) -> None:
+    here.call(keycloak_client, **options("each", authorization=True))
+    real = here.settle(keycloak_client, **options("each", **{option: value}))
+    assert [(one["kind"], one["fields"]) for one in real["changes"]] == [("client", [field])]
+    assert "a-secret-of-mine" not in repr(real)
+
+
+def test_authorization_data_and_foreign_settings_survive(here: Realm) -> None:
+    here.call(keycloak_client, **options("rich", authorization=True))
+    uuid = here.kc.client("rich")["id"]  # type: ignore[index]
+    authz = ("clients", uuid, "authz", "resource-server")
+    here.kc.request("POST", *authz, "resource", body={"name": "hand-made", "uris": ["/x"]})
+    mapper = {"name": "m", "protocol": "openid-connect", "protocolMapper": "oidc-full-name-mapper"}
+    here.kc.create("clients", uuid, "protocol-mappers", "models", body=mapper)
+    before = here.kc.request("GET", *authz, "settings")
+    here.settle(keycloak_client, **options("rich", name="Rich", redirect_uris=["https://r/*"]))
+    assert here.kc.request("GET", *authz, "settings") == before
+    mappers = here.kc.client("rich")["protocolMappers"]  # type: ignore[index]
+    assert [one["name"] for one in mappers] == ["m"]
+    with pytest.raises(OapipError, match="destroys its resources"):
+        here.call(keycloak_client, **options("rich", authorization=False))
+
+
+def test_secrets_are_kept_given_and_returned_only_on_request(here: Realm) -> None:
+    dry = here.call(keycloak_client, check=True, **options("hush", return_secret=True))
+    assert dry["secret"] == "<generated>"
+    made = here.call(keycloak_client, **options("hush", return_secret=True))
+    again = here.call(keycloak_client, **options("hush", return_secret=True))
+    assert made["secret"] == again["secret"] == here.kc.client_secret("hush")
+    assert "secret" not in here.call(keycloak_client, **options("hush"))
+    real = here.settle(keycloak_client, **options("hush", secret="one-of-ours", return_secret=True))
+    assert real["secret"] == "one-of-ours"
+    assert "one-of-ours" not in repr(real["diff"])
+
+
+def test_the_audience_follows_the_options(here: Realm) -> None:
+    here.settle(keycloak_client, **options("heard", audience=["heard"]))
+    real = here.settle(keycloak_client, **options("heard", audience=["heard", "cli"]))
+    assert [(one["kind"], one["fields"]) for one in real["changes"]] == [
+        ("client_scope", ["clients"])
+    ]
+    real = here.settle(keycloak_client, **options("heard", audience=["cli"]))
+    assert real["changed"]
+    real = here.settle(keycloak_client, **options("heard", audience=[]))
+    assert {one["action"] for one in real["changes"]} == {"delete"}
+
+
+def test_what_is_not_ours_is_refused_before_any_write(here: Realm) -> None:
+    here.call(keycloak_client, **options("ours"))
+    before = len(here.writes())
+    for wrong, message in (
+        ({"client_id": "ours", "marker": "another"}, "belongs to another installation"),
+        ({"client_id": "ours", "marker": "another", "state": "absent"}, "not marked as ours"),
+        ({"client_id": "cli", "state": "absent"}, "not marked as ours"),
+        (options("ours", audience=["ours"], token_clients=["nowhere"]), "client nowhere"),
+    ):
+        with pytest.raises(OapipError, match=message):
+            here.call(keycloak_client, **wrong)
+    assert len(here.writes()) == before
+    dry = here.call(
+        keycloak_client, check=True, **options("ours", audience=["ours"], token_clients=["nowhere"])
+    )
+    assert dry["assumed"] == ["client nowhere"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"auth_password": "not-the-password"}, "Check auth_username, auth_password"),
+        ({"realm": "no-such-realm"}, "Create the realm no-such-realm"),
+        ({"auth_realm": "no-such-realm"}, "Check auth_realm"),
+        ({"server_url": "https://localhost:9"}, "no answer from https://localhost:9"),
+        ({"ca_path": None}, "ca_path"),
+    ],
+)
+def test_failures_name_the_cure(
+    here: Realm, wrong: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "ansible_collections.eoepca.oapip.plugins.module_utils._http.pause", lambda *_: 1000.0
+    )
+    with pytest.raises(OapipError) as told:
+        here.call(keycloak_client, **{**options("x"), **wrong})
+    assert message in told.value.text()
+    assert "not-the-password" not in repr(told.value.as_result())
+
+
+def test_the_missing_role_is_named(here: Realm) -> None:
+    here.kc.create(
+        "clients", body={"clientId": "weak", "secret": "weak", "serviceAccountsEnabled": True}
+    )
+    weak = {"auth_username": None, "auth_password": None, "auth_realm": here.name}
+    with pytest.raises(OapipError, match="view-clients"):
+        here.call(
+            keycloak_client,
+            **options("x", auth_client_id="weak", auth_client_secret="weak", **weak),
+        )
+
+
+def test_the_whole_life_of_a_user(here: Realm) -> None:
+    wanted = {
+        "username": "Carol",
+        "email": "Carol@example.org",
+        "first_name": "Carol",
+        "last_name": "C",
+        "password": "first-password",
+    }
+    real = here.settle(keycloak_user, **wanted)
+    assert "first-password" not in repr(real)
+    assert here.kc.user_token("cli", "carol", "first-password")
+    for option, value in (("email", "c@example.org"), ("first_name", "C"), ("last_name", "D")):
+        wanted[option] = value
+        (change,) = here.settle(keycloak_user, **wanted)["changes"]
+        assert change["fields"] == [option]
+    assert here.kc.user_token("cli", "carol", "first-password")
+    wanted["password"] = "second-password"
+    assert not here.call(keycloak_user, **wanted)["changed"]
+    changed = here.call(keycloak_user, **wanted, update_password="always")
+    assert changed["changes"][0]["fields"] == ["password"]
+    assert here.kc.user_token("cli", "carol", "second-password")
+    here.settle(keycloak_user, username="carol", state="absent")
+    assert not here.kc.user_exists("carol")

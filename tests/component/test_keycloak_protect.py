@@ -1,0 +1,249 @@
+"""keycloak_protect and keycloak_access_info on the real Keycloak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+from ansible_collections.eoepca.oapip.plugins.modules import (
+    keycloak_access_info,
+    keycloak_client,
+    keycloak_protect,
+)
+from tests.keycloak_realm import Realm, realm
+
+MARKER = "engine 42"
+BOTH = [{"name": "alice"}, {"name": "bob"}]
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def here(sandbox: Json) -> Iterator[Realm]:
+    with realm(sandbox) as made:
+        made.kc.create(
+            "clients",
+            body={"clientId": "cli", "publicClient": True, "directAccessGrantsEnabled": True},
+        )
+        for name in ("alice", "bob", "bobby", "carol"):
+            made.user(name, f"{name}-password")
+        made.kc.create("groups", body={"name": "team"})
+        made.kc.create("roles", body={"name": "analyst"})
+        yield made
+
+
+@pytest.fixture
+def client_id(here: Realm, request: pytest.FixtureRequest) -> str:
+    """Return the id of a client of this test alone."""
+    name = request.node.name.replace("[", "-").replace("]", "")[:60].lower()
+    here.call(keycloak_client, client_id=name, marker=MARKER, authorization=True)
+    return name
+
+
+def export(here: Realm, client_id: str) -> Json:
+    uuid = here.kc.client(client_id)["id"]  # type: ignore[index]
+    settings: Json = here.kc.request("GET", "clients", uuid, "authz", "resource-server", "settings")
+    return settings
+
+
+def protect(here: Realm, client_id: str, contexts: list[Json], **more: Any) -> Json:
+    options = {"client_id": client_id, "marker": MARKER, "contexts": contexts, **more}
+    return here.settle(keycloak_protect, **options)
+
+
+def allowed(here: Realm, client_id: str, user: str, path: str) -> bool:
+    """Whether both ways to a decision allow, and agree."""
+    result = here.call(
+        keycloak_access_info,
+        client_id=client_id,
+        checks=[{"user": user, "path": path, "expect": "allow"}],
+        credentials=[{"username": user, "password": f"{user}-password"}],
+        token_client_id="cli",
+        fail_on_mismatch=False,
+    )
+    (decision,) = {one["decision"] for one in result["decisions"]}
+    assert {one["method"] for one in result["decisions"]} == {"admin", "token"}
+    return bool(decision == "allow")
+
+
+@pytest.mark.parametrize("user_access", ["group", "policy"])
+def test_owners_are_let_in_and_nobody_else(here: Realm, client_id: str, user_access: str) -> None:
+    protect(here, client_id, BOTH, user_access=user_access)
+    here.call(keycloak_access_info, client_id=client_id, contexts=BOTH)
+    assert allowed(here, client_id, "alice", "/alice/ogc-api/jobs?limit=1")
+    for user, path in (
+        ("alice", "/bob/ogc-api"),
+        ("bobby", "/bob/ogc-api"),
+        ("bob", "/bobby/ogc-api"),
+        ("alice", "/ALICE2/x"),
+        ("alice", "/alice/../bob/x"),
+        ("alice", "/alice/%2e%2e/bob/x"),
+        ("alice", "//bob//x"),
+        ("alice", "/nowhere"),
+        ("alice", "/"),
+    ):
+        assert not allowed(here, client_id, user, path), (user, path)
+    gone = here.settle(keycloak_protect, client_id=client_id, marker=MARKER, state="absent")
+    assert gone["changed"]
+    left = export(here, client_id)
+    assert not left["resources"]
+    assert not left["policies"]
+    assert here.kc.request("GET", "group-by-path", client_id, absent=True) is None
+
+
+def test_a_change_shows_itself_alone(here: Realm, client_id: str) -> None:
+    team: Json = {"name": "shared-a", "mode": "shared", "users": ["carol"]}
+    protect(here, client_id, [{"name": "alice"}, team])
+    for option, value, kind, field in (
+        ("uris", ["/shared-a/*", "/shared-b/*"], "resource", "uris"),
+        ("scopes", ["GET"], "resource", "scopes"),
+        ("type", "urn:other", "resource", "type"),
+        ("groups", ["/team"], "policy", "groups"),
+        ("users", ["carol", "bob"], "group", "members"),
+    ):
+        team[option] = value
+        changes = protect(here, client_id, [{"name": "alice"}, team])["changes"]
+        assert [(one["kind"], one["fields"]) for one in changes] == [(kind, [field])], option
+    team["roles"] = ["analyst"]
+    changes = protect(here, client_id, [{"name": "alice"}, team])["changes"]
+    assert [(one["action"], one["kind"]) for one in changes] == [
+        ("create", "policy"),
+        ("update", "permission"),
+    ]
+    assert allowed(here, client_id, "bob", "/shared-b/x")
+    team["users"] = ["carol"]
+    protect(here, client_id, [{"name": "alice"}, team], memberships="exact")
+    assert not allowed(here, client_id, "bob", "/shared-b/x")
+    protect(here, client_id, [{"name": "alice"}])
+    assert not allowed(here, client_id, "carol", "/shared-a/x")
+
+
+def test_settings_are_closed(here: Realm, client_id: str) -> None:
+    protect(here, client_id, BOTH)
+    settings = export(here, client_id)
+    assert settings["policyEnforcementMode"] == "ENFORCING"
+    assert settings["decisionStrategy"] == "UNANIMOUS"
+    assert settings["allowRemoteResourceManagement"] is False
+    assert not any(one["ownerManagedAccess"] for one in settings["resources"])
+
+
+def test_what_opens_everything_on_older_servers_is_removed(here: Realm, client_id: str) -> None:
+    uuid = here.kc.client(client_id)["id"]  # type: ignore[index]
+    authz = ("clients", uuid, "authz", "resource-server")
+    kind = f"urn:{client_id}:resources:default"
+    default = {"name": "Default Resource", "type": kind, "uris": ["/*"]}
+    here.kc.request("POST", *authz, "resource", body=default)
+    role = here.kc.request("GET", "roles", f"default-roles-{here.name}")
+    everybody = {"name": "everybody", "roles": [{"id": role["id"], "required": True}]}
+    here.kc.request("POST", *authz, "policy", "role", body=everybody)
+    body = {"name": "Default Permission", "resourceType": kind, "policies": ["everybody"]}
+    here.kc.request("POST", *authz, "permission", "resource", body=body)
+    protect(here, client_id, BOTH, default_access="keep")
+    assert allowed(here, client_id, "carol", "/elsewhere")
+    protect(here, client_id, BOTH)
+    assert not allowed(here, client_id, "carol", "/elsewhere")
+    assert "everybody" in [one["name"] for one in export(here, client_id)["policies"]]
+
+
+def test_objects_of_others_survive_everything(here: Realm, client_id: str) -> None:
+    uuid = here.kc.client(client_id)["id"]  # type: ignore[index]
+    authz = ("clients", uuid, "authz", "resource-server")
+    made = {"name": "hand-made", "uris": ["/hand/*"], "scopes": [{"name": "GET"}]}
+    here.kc.request("POST", *authz, "resource", body=made)
+    policy = {"name": "regex", "type": "regex", "targetClaim": "sub", "pattern": ".*"}
+    here.kc.request("POST", *authz, "policy", "regex", body=policy)
+    access = {"name": "hand-access", "resources": ["hand-made"], "policies": ["regex"]}
+    here.kc.request("POST", *authz, "permission", "resource", body=access)
+    top = here.kc.create("groups", body={"name": client_id})
+    here.kc.create("groups", top, "children", body={"name": "theirs"})
+    before = export(here, client_id)
+    protect(here, client_id, BOTH)
+    here.settle(keycloak_protect, client_id=client_id, marker="another", state="absent")
+    here.settle(keycloak_protect, client_id=client_id, marker=MARKER, state="absent")
+    after = export(here, client_id)
+    assert after["resources"] == before["resources"]
+    assert after["policies"] == before["policies"]
+    path = ("group-by-path", client_id, "theirs")
+    assert here.kc.request("GET", *path, absent=True) is not None
+
+
+def test_two_owners_share_a_client(here: Realm, client_id: str) -> None:
+    protect(here, client_id, [{"name": "alice"}])
+    proof = {"marker": "proof", "contexts": [{"name": "carol"}], "purge": False}
+    here.settle(keycloak_protect, client_id=client_id, default_access="keep", **proof)
+    assert not protect(here, client_id, [{"name": "alice"}])["changed"]
+    here.settle(keycloak_protect, client_id=client_id, marker="proof", state="absent")
+    assert allowed(here, client_id, "alice", "/alice/x")
+    assert not allowed(here, client_id, "carol", "/carol/x")
+
+
+@pytest.mark.parametrize(
+    ("contexts", "message"),
+    [
+        ([{"name": "nobody"}, {"name": "alic"}], "user alic, user nobody"),
+        ([{"name": "x", "mode": "shared", "groups": ["/tea"]}], "group /tea"),
+        ([{"name": "x", "mode": "shared", "roles": ["analysts"]}], "role analysts"),
+        ([{"name": "Alice"}], "upper case"),
+        ([{"name": "alice", "uris": ["/alice*"]}], "longer names"),
+        ([{"name": "alice"}, {"name": "bob", "uris": ["/alice/*"]}], "both claim"),
+    ],
+)
+def test_wrong_contexts_write_nothing(
+    here: Realm, client_id: str, contexts: list[Json], message: str
+) -> None:
+    before = len(here.writes())
+    with pytest.raises(OapipError, match=message):
+        here.call(keycloak_protect, client_id=client_id, marker=MARKER, contexts=contexts)
+    assert len(here.writes()) == before
+
+
+def test_check_mode_assumes_parents_but_never_users(here: Realm) -> None:
+    options: Json = {"client_id": "to-come", "marker": MARKER}
+    with pytest.raises(OapipError, match="keycloak_client"):
+        here.call(keycloak_protect, **options, contexts=BOTH)
+    team = {"name": "x", "mode": "shared", "groups": ["/to-come-too"]}
+    dry = here.call(keycloak_protect, check=True, **options, contexts=[*BOTH, team])
+    assert dry["assumed"] == ["client to-come", "group /to-come-too"]
+    with pytest.raises(OapipError, match="user nobody"):
+        here.call(keycloak_protect, check=True, **options, contexts=[{"name": "nobody"}])
+    dry = here.call(keycloak_protect, check=True, **options, contexts=BOTH)
+    here.call(keycloak_client, client_id="to-come", marker=MARKER, authorization=True)
+    assert here.call(keycloak_protect, **options, contexts=BOTH)["changes"] == dry["changes"]
+
+
+def test_many_contexts_take_few_requests(here: Realm, client_id: str) -> None:
+    names = [f"many{number}" for number in range(60)]
+    users = [{"username": name, "enabled": True} for name in names]
+    here.kc.request("POST", "partialImport", body={"ifResourceExists": "SKIP", "users": users})
+    contexts = [{"name": name} for name in names]
+    options: Json = {"client_id": client_id, "marker": MARKER, "user_access": "policy"}
+    made = here.call(keycloak_protect, **options, contexts=contexts)
+    assert len(made["changes"]) == 1 + 3 * len(names)
+    assert made["requests"] <= 40
+    again = here.call(keycloak_protect, **options, contexts=contexts)
+    assert not again["changed"]
+    assert again["requests"] <= 10
+
+
+def test_a_wrong_decision_fails_with_the_policies(here: Realm, client_id: str) -> None:
+    protect(here, client_id, BOTH)
+    wrong = [{"user": "bob", "path": "/alice/x", "expect": "allow"}]
+    with pytest.raises(OapipError, match="bob on /alice/x: deny, not allow") as told:
+        here.call(keycloak_access_info, client_id=client_id, checks=wrong)
+    (decision,) = told.value.extra["decisions"]
+    assert decision["policies"] == ["context:alice:access: DENY", "context:alice:groups: DENY"]
+    with pytest.raises(OapipError, match="no user nobody"):
+        here.call(
+            keycloak_access_info,
+            client_id=client_id,
+            checks=[{"user": "nobody", "path": "/alice/x", "expect": "deny"}],
+        )
+
+
+def test_a_resource_without_a_permission_is_no_permit(here: Realm, client_id: str) -> None:
+    uuid = here.kc.client(client_id)["id"]  # type: ignore[index]
+    authz = ("clients", uuid, "authz", "resource-server")
+    here.kc.request("POST", *authz, "resource", body={"name": "bare", "uris": ["/bare/*"]})
+    assert not allowed(here, client_id, "alice", "/bare/x")

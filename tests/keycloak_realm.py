@@ -1,0 +1,105 @@
+"""A realm of its own on the sandbox's Keycloak, and modules called as Ansible calls them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import requests
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak import Keycloak, connect
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Realm:
+    """One realm, with its admin events on."""
+
+    name: str
+    options: Json
+    kc: Keycloak
+
+    def call(self, module: ModuleType, check: bool = False, **options: Any) -> Json:
+        """Validate the options as Ansible does, and call the module."""
+        spec = {k: v for k, v in module.SPEC.items() if k != "supports_check_mode"}
+        given = {**self.options, **options}
+        checked = ArgumentSpecValidator(**spec).validate(given)
+        assert not checked.error_messages, checked.error_messages
+        result: Json = module.run(checked.validated_parameters, Context(check_mode=check))
+        return result
+
+    def writes(self) -> list[str]:
+        """Return the admin events so far, as ``CREATE clients/...``."""
+        query = {"first": 0, "max": 100000}
+        events = self.kc.request("GET", "admin-events", query=query)
+        return [f"{one['operationType']} {one['resourcePath']}" for one in events]
+
+    def settle(self, module: ModuleType, **options: Any) -> Json:
+        """Call dry, for real, and again: dry tells the truth, again writes nothing."""
+        before = len(self.writes())
+        dry = self.call(module, check=True, **options)
+        assert len(self.writes()) == before, "check mode wrote"
+        real = self.call(module, **options)
+        assert dry["changes"] == real["changes"]
+        assert dry["diff"] == real["diff"]
+        after = len(self.writes())
+        assert (after > before) == real["changed"]
+        again = self.call(module, **options)
+        assert again["changes"] == []
+        assert len(self.writes()) == after, "the second run wrote"
+        return real
+
+    def user(self, name: str, password: str | None = None) -> str:
+        """Create a user; return the id."""
+        body: Json = {"username": name, "enabled": True, "email": f"{name}@example.org"}
+        body.update(firstName=name, lastName="Test", emailVerified=True)
+        if password:
+            body["credentials"] = [{"type": "password", "value": password, "temporary": False}]
+        return self.kc.create("users", body=body)
+
+
+@contextmanager
+def realm(sandbox: Json) -> Iterator[Realm]:
+    """Create a realm with a random name, remove it afterwards."""
+    server = sandbox["keycloak"]
+    name = f"test-{secrets.token_hex(4)}"
+    options = {
+        "server_url": server["url"],
+        "realm": name,
+        "auth_username": server["admin_user"],
+        "auth_password": server["admin_password"],
+        "ca_path": sandbox["ca_file"],
+    }
+    _realms(sandbox, "POST", "", {"realm": name, "enabled": True, **_EVENTS})
+    try:
+        yield Realm(name, options, connect({**options, "auth_realm": "master"}))
+    finally:
+        _realms(sandbox, "DELETE", f"/{name}", None)
+
+
+_EVENTS = {"adminEventsEnabled": True, "adminEventsDetailsEnabled": True}
+
+
+def _realms(sandbox: Json, method: str, path: str, body: Json | None) -> None:
+    server, ca = sandbox["keycloak"], sandbox["ca_file"]
+    form = {
+        "grant_type": "password",
+        "client_id": "admin-cli",
+        "username": server["admin_user"],
+        "password": server["admin_password"],
+    }
+    url = f"{server['url']}/realms/master/protocol/openid-connect/token"
+    answer = requests.post(url, data=form, verify=ca, timeout=30)
+    answer.raise_for_status()
+    headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    url = f"{server['url']}/admin/realms{path}"
+    requests.request(
+        method, url, json=body, headers=headers, verify=ca, timeout=60
+    ).raise_for_status()

@@ -1,0 +1,453 @@
+"""The plans of Keycloak's modules: pure, complete, and empty once they are carried out."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_client as client_util
+from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_protect as protect
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak import role_for
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_access import (
+    matrix,
+    normalise,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_contexts import (
+    clash,
+    contexts_of,
+    name_fault,
+    uri_fault,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
+from ansible_collections.eoepca.oapip.plugins.modules import keycloak_user
+
+CLIENT, MARKER = "engine", "engine 42"
+Json = dict[str, Any]
+
+
+def wish(**options: Any) -> protect.Wish:
+    return protect.Wish(CLIENT, MARKER, **options)
+
+
+def settled(current: protect.State, changes: list[Change]) -> protect.State:
+    """Return the state after the changes, as a server that does what it is told has it."""
+    after = deepcopy(current)
+    for change in changes:
+        if change.kind == "settings":
+            after.settings = dict(change.after or {})
+        elif change.action == "delete":
+            del after.of(change.kind)[change.name]
+        else:
+            objects = after.of(change.kind)
+            objects[change.name] = {**objects.get(change.name, {}), **(change.after or {})}
+    return after
+
+
+NAMES = st.sampled_from(["alice", "bob", "team", "a.b", "o-brien", "u_1"])
+USERS = st.lists(st.sampled_from(["alice", "bob", "carol", "Dave"]), max_size=3)
+
+
+@st.composite
+def raw_contexts(draw: st.DrawFn) -> list[Json]:
+    found = []
+    for name in draw(st.lists(NAMES, unique=True, max_size=4)):
+        if draw(st.booleans()):
+            found.append({"name": name, "uris": draw(uris_of(name))})
+            continue
+        users = draw(USERS)
+        groups = draw(st.lists(st.sampled_from(["/g", "/g/h"]), max_size=2))
+        roles = draw(st.lists(st.sampled_from(["r", "c/r"]), max_size=2))
+        if not users and not groups and not roles:
+            users = ["carol"]
+        found.append(
+            {
+                "name": name,
+                "mode": "shared",
+                "users": users,
+                "groups": groups,
+                "roles": roles,
+                "scopes": draw(st.lists(st.sampled_from(["GET", "POST"]), max_size=2)),
+            }
+        )
+    return found
+
+
+def uris_of(name: str) -> st.SearchStrategy[list[str] | None]:
+    lists = st.lists(st.sampled_from([f"/{name}/*", f"/{name}", f"/{name}/x/*"]), max_size=2)
+    return st.none() | lists
+
+
+WISHES = st.builds(
+    wish,
+    memberships=st.sampled_from(["ensure", "exact", "unmanaged"]),
+    user_access=st.sampled_from(["group", "policy"]),
+    purge=st.booleans(),
+    adopt=st.booleans(),
+    default_access=st.sampled_from(["deny", "keep"]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(first=raw_contexts(), then=raw_contexts(), before=WISHES, now=WISHES)
+def test_a_carried_out_plan_leaves_nothing_to_do(
+    first: list[Json], then: list[Json], before: protect.Wish, now: protect.Wish
+) -> None:
+    start = protect.desire(contexts_of(first, CLIENT), before)
+    current = settled(protect.State(), protect.plan(protect.State(), start, before))
+    desired = protect.desire(contexts_of(then, CLIENT), now)
+    after = settled(current, protect.plan(current, desired, now))
+    assert protect.plan(after, desired, now) == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(raw=raw_contexts(), how=WISHES)
+def test_a_document_reads_back_as_it_was_meant(raw: list[Json], how: protect.Wish) -> None:
+    desired = protect.desire(contexts_of(raw, CLIENT), how)
+    documents = {
+        kind: [protect.body_of(kind, name, one) for name, one in desired.of(kind).items()]
+        for kind in ("resource", "policy", "permission")
+    }
+    read = protect.state_of(
+        {
+            "resources": documents["resource"],
+            "policies": documents["policy"] + documents["permission"],
+        }
+    )
+    assert read.resources == desired.resources
+    assert read.policies == desired.policies
+    assert read.permissions == desired.permissions
+
+
+@settings(max_examples=100, deadline=None)
+@given(raw=raw_contexts(), how=WISHES)
+def test_absent_removes_all_of_ours_and_nothing_else(raw: list[Json], how: protect.Wish) -> None:
+    current = settled(
+        protect.State(),
+        protect.plan(protect.State(), protect.desire(contexts_of(raw, CLIENT), how), how),
+    )
+    strange = {
+        "type": "x",
+        "uris": ["/strange/*"],
+        "scopes": [],
+        "owner": "",
+        "owner_managed": False,
+    }
+    current.resources["strange"] = strange
+    gone = wish(purge=True, default_access="keep")
+    after = settled(current, protect.plan(current, protect.State(current.settings), gone))
+    assert after.resources == {"strange": strange}
+    assert not after.policies
+    assert not after.permissions
+    assert not after.groups
+
+
+def plan_of(raw: list[Json], current: protect.State, **options: Any) -> list[Change]:
+    how = wish(**options)
+    return protect.plan(current, protect.desire(contexts_of(raw, CLIENT), how), how)
+
+
+def made(raw: list[Json], **options: Any) -> protect.State:
+    return settled(protect.State(), plan_of(raw, protect.State(), **options))
+
+
+def test_exact_removes_members_and_ensure_keeps_them() -> None:
+    current = made([{"name": "alice"}])
+    current.groups["/engine/alice"]["members"] = ["alice", "mallory"]
+    assert plan_of([{"name": "alice"}], current, memberships="ensure") == []
+    assert plan_of([{"name": "alice"}], current, memberships="unmanaged") == []
+    (change,) = plan_of([{"name": "alice"}], current, memberships="exact")
+    assert (change.kind, change.fields) == ("group", ["members"])
+    assert (change.after or {})["members"] == ["alice"]
+
+
+def test_what_closes_comes_first() -> None:
+    current = made([{"name": "alice"}])
+    kinds = [(one.action, one.kind) for one in plan_of([{"name": "bob"}], current)]
+    assert kinds.index(("delete", "permission")) < kinds.index(("create", "group"))
+    assert kinds.index(("delete", "permission")) < kinds.index(("delete", "resource"))
+    assert kinds[-1] == ("delete", "group")
+
+
+def test_default_access_is_closed_only_when_asked() -> None:
+    kind = "urn:engine:resources:default"
+    current = protect.state_of(
+        {
+            "policyEnforcementMode": "ENFORCING",
+            "decisionStrategy": "UNANIMOUS",
+            "resources": [{"name": "Default Resource", "type": kind, "uris": ["/*"]}],
+            "policies": [
+                {
+                    "name": "Default Policy",
+                    "type": "js",
+                    "config": {"code": "$evaluation.grant();"},
+                },
+                {
+                    "name": "Default Permission",
+                    "type": "resource",
+                    "config": {"defaultResourceType": kind, "applyPolicies": '["Default Policy"]'},
+                },
+            ],
+        }
+    )
+    assert [(one.action, one.name) for one in plan_of([], current)] == [
+        ("delete", "Default Permission"),
+        ("delete", "Default Resource"),
+        ("delete", "Default Policy"),
+    ]
+    assert plan_of([], current, default_access="keep") == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("/alice/*", "same URI"),
+        ("/ALICE/*", "same URI"),
+        ("/{user}/*", "template"),
+        ("/ali*", "prefix"),
+        ("/*", ""),
+        ("/bob/*", ""),
+        ("/alice/jobs/*", ""),
+    ],
+)
+def test_foreign_resources_that_clash_are_refused(uri: str, reason: str) -> None:
+    assert reason in clash("/alice/*", uri)
+    assert bool(clash("/alice/*", uri)) == bool(reason)
+    current = protect.State()
+    current.resources["strange"] = {
+        "type": "",
+        "uris": [uri],
+        "scopes": [],
+        "owner_managed": False,
+        "owner": "",
+    }
+    if not reason:
+        assert plan_of([{"name": "alice"}], current)
+        return
+    with pytest.raises(OapipError, match=reason):
+        plan_of([{"name": "alice"}], current)
+
+
+def test_objects_of_another_owner_are_refused_or_adopted() -> None:
+    current = made([{"name": "alice"}])
+    for kind in ("group", "resource", "policy", "permission"):
+        for one in current.of(kind).values():
+            one["owner"] = "another"
+    with pytest.raises(OapipError, match="marked as another's"):
+        plan_of([{"name": "alice"}], current)
+    changes = plan_of([{"name": "alice"}], current, adopt=True)
+    assert {tuple(one.fields) for one in changes} == {("owner",)}
+
+
+def test_the_folder_of_groups_may_be_anothers() -> None:
+    current = protect.State(groups={"/engine": {"owner": "another"}})
+    names = [one.name for one in plan_of([{"name": "alice"}], current) if one.kind == "group"]
+    assert names == ["/engine/alice"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "empty"),
+        ("Alice", "upper case"),
+        ("a b", "blank"),
+        ("..", "climbs"),
+        ("a/b", "pattern"),
+        ("a%2f", "pattern"),
+        ("a;b", "pattern"),
+        ("a*", "pattern"),
+        ("{u}", "pattern"),
+        ("ü", "only a-z"),
+        ("o'brien", "only a-z"),
+        ("ogc-api", "engine itself"),
+        ("a" * 201, "characters"),
+    ],
+)
+def test_names_that_bite_are_refused_with_the_reason(name: str, reason: str) -> None:
+    assert reason in name_fault(name)
+    with pytest.raises(OapipError, match="nothing was written"):
+        contexts_of([{"name": name}], CLIENT)
+
+
+@pytest.mark.parametrize("name", ["alice", "a.b", "user@example.org", "o-brien", "x_1", "a+b"])
+def test_good_names_pass(name: str) -> None:
+    (context,) = contexts_of([{"name": name}], CLIENT)
+    assert context.uris == (f"/{name}/*",)
+    assert context.users == (name,)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "x",
+        "/",
+        "/*",
+        "/bob*",
+        "/a//b",
+        "/a/",
+        "/a/../b",
+        "/A/*",
+        "/a?b",
+        "/a/*/b",
+        "/{u}/*",
+        "/ogc-api/*",
+    ],
+)
+def test_bad_uris_are_refused(uri: str) -> None:
+    assert uri_fault(uri)
+
+
+@pytest.mark.parametrize("uri", ["/a", "/a/*", "/a/b", "/a/b.c/*"])
+def test_good_uris_pass(uri: str) -> None:
+    assert not uri_fault(uri)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    raw = [{"name": "A"}, {"name": "b"}, {"name": "b"}, {"name": "c", "uris": ["/b/*"]}]
+    with pytest.raises(OapipError) as told:
+        contexts_of(raw, CLIENT)
+    for part in ("context 'A'", "context b: it is listed twice", "contexts b and c both claim"):
+        assert part in told.value.text()
+
+
+@pytest.mark.parametrize(
+    ("sent", "asked"),
+    [
+        ("/alice/x?y=1", "/alice/x"),
+        ("/alice/../bob/x", "/bob/x"),
+        ("/alice/%2e%2e/bob", "/bob"),
+        ("//alice///x", "/alice/x"),
+        ("/bob%2f..%2falice/x", "/alice/x"),
+        ("/alice/", "/alice/"),
+        ("/../..", "/"),
+        ("/a/.", "/a/"),
+    ],
+)
+def test_paths_are_read_as_the_gateway_reads_them(sent: str, asked: str) -> None:
+    assert normalise(sent) == asked
+
+
+def test_the_matrix_denies_everybody_else() -> None:
+    checks = matrix(contexts_of([{"name": "alice"}, {"name": "bob"}], CLIENT))
+    told = {(one.user, one.path, one.expect) for one in checks}
+    assert told == {
+        ("alice", "/alice/ogc-api", "allow"),
+        ("bob", "/alice/ogc-api", "deny"),
+        (None, "/alice/ogc-api", "deny"),
+        ("bob", "/bob/ogc-api", "allow"),
+        ("alice", "/bob/ogc-api", "deny"),
+        (None, "/bob/ogc-api", "deny"),
+    }
+
+
+# ---------------------------------------------------------------------- clients
+
+EMPTY = dict.fromkeys(
+    (
+        *client_util.FIELDS,
+        "attributes",
+        "device_grant",
+        "pkce",
+        "marker",
+        "audience",
+        "token_clients",
+        "secret",
+    )
+)
+CLIENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["", "x"]),
+        "redirect_uris": st.lists(st.sampled_from(["https://a/*", "https://b/*"]), max_size=3),
+        "standard_flow": st.booleans(),
+        "authorization": st.just(True),
+        "device_grant": st.booleans(),
+        "pkce": st.sampled_from(["S256", "none"]),
+        "attributes": st.dictionaries(
+            st.sampled_from(["a", "b"]), st.sampled_from(["1", "", None])
+        ),
+        "secret": st.sampled_from(["s1", "s2"]),
+        "audience": st.lists(st.sampled_from(["engine", "other"]), max_size=2),
+        "token_clients": st.lists(st.sampled_from(["cli", "web"]), max_size=2),
+    },
+)
+
+
+def client_after(current: client_util.Settled, changes: list[Change]) -> client_util.Settled:
+    """Return the state after the changes, as Keycloak keeps it."""
+    after = deepcopy(current)
+    after.carriers = set(after.carriers or ())
+    for change in changes:
+        if change.kind == "client":
+            given = {k: v for k, v in (change.after or {}).items() if k != "secret"}
+            have = after.client or client_util.normalise({})
+            kept = {
+                k: v
+                for k, v in have["attributes"].items()
+                if k not in ((change.before or {}).get("attributes") or {})
+            }
+            attributes = {**kept, **(given.get("attributes") or {})}
+            attributes = {k: v for k, v in attributes.items() if v}
+            after.client = {**have, **given, "attributes": attributes}
+            after.secret = change.payload or after.secret or "made by the server"
+        elif change.kind == "client_scope":
+            after.audience = None if change.action == "delete" else dict(change.after or {})
+        elif change.action == "delete":
+            after.carriers.discard(change.payload)
+        else:
+            after.carriers.add(change.payload)
+    return after
+
+
+@settings(max_examples=300, deadline=None)
+@given(first=CLIENTS, then=CLIENTS)
+def test_a_settled_client_is_left_alone(first: Json, then: Json) -> None:
+    state = client_util.Settled()
+    for options in (first, then):
+        params = {**EMPTY, "client_id": CLIENT, "marker": MARKER, **options}
+        desired = client_util.desire(params)
+        state = client_after(state, client_util.plan(CLIENT, state, desired))
+        assert client_util.plan(CLIENT, state, desired) == []
+
+
+def test_turning_authorization_off_is_refused() -> None:
+    current = client_util.Settled(client_util.normalise({"authorizationServicesEnabled": True}))
+    desired = client_util.desire({**EMPTY, "client_id": CLIENT, "public": True})
+    with pytest.raises(OapipError, match="destroys"):
+        client_util.plan(CLIENT, current, desired)
+    assert client_util.plan(CLIENT, current, desired, force=True)
+
+
+def test_a_masked_secret_is_unknown() -> None:
+    current = client_util.Settled(client_util.normalise({}), secret="**********")
+    desired = client_util.Settled({}, secret="mine", scope_known=False)
+    assert client_util.plan(CLIENT, current, desired) == []
+
+
+def test_secrets_are_not_shown() -> None:
+    desired = client_util.Settled({}, secret="hidden-one", scope_known=False)
+    changes = client_util.plan(CLIENT, client_util.Settled(), desired)
+    changes += client_util.plan(
+        CLIENT, client_util.Settled(client_util.normalise({}), "hidden-two"), desired
+    )
+    assert "hidden" not in repr([changes, desired])
+    assert len(changes) == 2
+
+
+def test_a_user_is_compared_where_asked() -> None:
+    params: Json = dict.fromkeys(["email", "first_name", "last_name", "enabled", "password"])
+    params.update(state="present", username="Alice", update_password="on_create", first_name="A")
+    current = {"email": "a@x", "first_name": "B", "last_name": "C", "enabled": True}
+    (change,) = keycloak_user.plan(current, params)
+    assert (change.name, change.fields) == ("alice", ["first_name"])
+    assert keycloak_user.plan({**current, "first_name": "A"}, params) == []
+
+
+def test_the_missing_role_is_named() -> None:
+    assert role_for("GET", ("users",)) == "view-users"
+    assert role_for("PUT", ("clients", "1")) == "manage-clients"
+    assert role_for("POST", ("clients", "1", "authz", "x")) == "manage-authorization"
