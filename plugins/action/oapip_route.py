@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs M(eoepca.oapip.oapip_route) in Ansible's worker."""
+"""Runs the module of the same name in the worker."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from ansible_collections.eoepca.oapip.plugins.plugin_utils._in_process import In
 
 
 class ActionModule(InProcessAction):
-    """The module, in the worker."""
+    """The action of the module of the same name."""
 
     module = _module
