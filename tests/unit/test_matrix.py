@@ -92,7 +92,7 @@ def test_every_header_that_chooses_a_context_is_tried(name: str) -> None:
 
 
 def test_the_guard_is_expected_to_answer_first() -> None:
-    for _, path in _matrix.crossings("alice", "bob"):
+    for _name, path in _matrix.crossings("alice", "bob"):
         assert paths("a")[path] == [400]
     loose = {c["path"]: c["expect"] for c in matrix(guard=False) if c["user"] == "a"}
     assert 200 not in loose["/bob/..%2falice/ogc-api/processes"]

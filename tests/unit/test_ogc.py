@@ -341,5 +341,5 @@ def test_a_silent_server_does_not_hold_a_wait_past_its_deadline() -> None:
 def test_reset_connections_are_known_to_requests() -> None:
     cut = Reply(200, "x" * 100, cut=10)
     broken = pytest.raises(requests.exceptions.RequestException)
-    with serving(lambda asked: cut) as double, broken:
+    with broken, serving(lambda asked: cut) as double:
         requests.get(double.url, timeout=5)
