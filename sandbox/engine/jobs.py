@@ -87,9 +87,9 @@ class JobStore:
     """Jobs of one engine, one folder each; jobs that ran when it stopped have failed."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root / "jobs"
+        self.root = root / "jobs"
         self._jobs: dict[str, Job] = {}
-        for path in sorted(self._root.glob("*/job.json")):
+        for path in sorted(self.root.glob("*/job.json")):
             job = Job(**json.loads(path.read_text()))
             self._jobs[job.job_id] = job
             if job.running:
@@ -98,7 +98,7 @@ class JobStore:
 
     def folder(self, job_id: str) -> Path:
         """A job's folder: its record, package, inputs and work."""
-        return self._root / job_id
+        return self.root / job_id
 
     def save(self, job: Job) -> None:
         """Write the record, unless the job was dismissed meanwhile."""

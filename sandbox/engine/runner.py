@@ -6,6 +6,7 @@ Messages and progress are those of the real runner; cwltool stands in for Calris
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 SettingsReader = Callable[[], Awaitable[Settings | None]]
 Watcher = Callable[[Job], Awaitable[None]]
 _TICK = 0.25
+_CHILD = Path(__file__).parents[1] / "child.py"  # it dies with the engine
 # `python -m cwltool` exits with 0 also when the workflow failed.
 _CWLTOOL = "import sys; from cwltool.main import main; sys.exit(main())"
 _MISSING = (
@@ -61,7 +63,7 @@ class Runner:
         self._processes = processes
         self._trust = trust
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._groups: dict[str, int] = {}
+        _reap(jobs.root)
 
     def start(self, order: Order) -> None:
         """Run a job in the background."""
@@ -155,7 +157,8 @@ class Runner:
         env = _environment(work, images_path) | pod_env
         kept = [f"--preserve-environment={name}" for name in (*pod_env, "SANDBOX_PYTHON")]
         entry = f"#{order.package.identifier}" if "$graph" in order.package.cwl else ""
-        command = [sys.executable, "-c", _CWLTOOL, "--no-container", "--disable-color", *kept]
+        command = [sys.executable, "-I", str(_CHILD), sys.executable, "-c", _CWLTOOL]
+        command += ["--no-container", "--disable-color", *kept]
         command += ["--outdir", "out", "--tmpdir-prefix", "tmp/", "--rm-tmpdir"]
         command += [f"app-package.cwl{entry}", "inputs.json"]
         with (work / "outputs.json").open("wb") as out, (work / "job.log").open("wb") as err:
@@ -189,10 +192,16 @@ class Runner:
 
 
 def _kill(group: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+
+
+def _reap(folder: Path) -> None:
+    """Kill what an engine that was itself killed left at work under its jobs' folder."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "cwd").readlink().is_relative_to(folder):
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def _trusting(trust: Path) -> dict[str, str]:
