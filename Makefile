@@ -1,0 +1,47 @@
+# Thin on purpose: the work is in sandbox/ and tests/. PYTHON is the machine's, the rest is the sandbox's.
+PYTHON ?= python3
+SANDBOX = $(PYTHON) sandbox/bootstrap.py
+RUN = $(SANDBOX) run requirements.txt sandbox/requirements.txt tests/requirements.txt --
+export CLUSTERS
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down clean status summary venv test lint unit component molecule
+
+help:  ## this list
+	@echo "make <target>"
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14 | sed 's/^/  /'
+
+demo:  ## from nothing: tools, servers, site.yml, proof, and where to look next (CLUSTERS=3: a fleet)
+	@$(SANDBOX) demo
+
+up:  ## start the servers only
+	@$(SANDBOX) up
+
+down:  ## stop every server, keep the data
+	@$(SANDBOX) down
+
+clean:  ## stop every server and forget their data (tools and caches stay)
+	@$(SANDBOX) down --clean
+
+status:  ## the servers, their states and memory
+	@$(SANDBOX) status
+
+summary:  ## what runs where, and how to go on
+	@$(SANDBOX) summary
+
+venv:  ## the Python environment only
+	@$(RUN) -c ''
+
+test: lint unit component molecule  ## every check of the project
+
+lint: venv  ## sanity, ansible-lint, ruff, mypy, documentation, licences, the built artifact
+	@$(PYTHON) -m tests.lint
+
+unit:  ## tests that need no server
+	@$(RUN) -m pytest -q tests/unit
+
+component: up  ## modules against the real servers
+	@$(RUN) -m pytest -q tests/component
+
+molecule: up  ## playbooks on the sandbox
+	@$(RUN) -m molecule test --all
