@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,6 +84,7 @@ def mypy(log: TextIO) -> bool:
     if not (venv / "bin" / "mypy").exists():
         log.write("the types of the libraries are read in .sandbox/venv: run `make venv` first\n")
         return False
+    _forget_if_renamed(venvs.CACHE / "mypy-plugins")
     common = ["mypy", "--config-file", str(TREE / "pyproject.toml"), "--no-error-summary"]
     ours = [name for name in ("sandbox", "tests") if next((TREE / name).rglob("*.py"), None)]
     plugins = _call(
@@ -95,6 +97,16 @@ def mypy(log: TextIO) -> bool:
         log, venv, *(*common, "--cache-dir", str(venvs.CACHE / "mypy"), *ours), MYPYPATH=str(BASE)
     )
     return plugins and rest
+
+
+def _forget_if_renamed(cache: Path) -> None:
+    """Empty mypy's cache when files came or went: it remembers what a namespace package lacked."""
+    names = "\n".join(sorted(str(path) for path in TREE.glob("plugins/**/*.py")))
+    stamp = cache / ".files"
+    if not stamp.exists() or stamp.read_text() != names:
+        shutil.rmtree(cache, ignore_errors=True)
+        cache.mkdir(parents=True)
+        stamp.write_text(names)
 
 
 def docs(log: TextIO) -> bool:
