@@ -6,18 +6,24 @@ Through Ansible, in the worker and as a module process; no cluster is needed for
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
+import json
 import threading
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import boto3
 import certifi
 import pytest
 from aiohttp import web
+from botocore.config import Config
+from PIL import Image
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
 from ansible_collections.eoepca.oapip.plugins.modules import (
@@ -29,7 +35,7 @@ from ansible_collections.eoepca.oapip.plugins.modules import (
 from sandbox.engine import flavours
 from sandbox.engine.app import App
 from sandbox.engine.settings import Settings, SettingsSource
-from tests.harness import both_ways, run_tasks
+from tests.harness import ROOT, both_ways, run_tasks
 from tests.unit_params import params_of
 
 SERVICE = "processing/zoo-project-dru-service"
@@ -71,6 +77,7 @@ class Stand:
 
     url: str = ""
     asked: list[tuple[str, str]] = field(default_factory=list)
+    ca_file: Path = Path(certifi.where())
     source: Fixed = field(default_factory=lambda: Fixed(Settings("key", "http://wrong.invalid")))
 
     def writes(self) -> list[str]:
@@ -90,7 +97,7 @@ def serve(stand: Stand, folder: Path, ready: threading.Event, stop: threading.Ev
         return await handler(request.clone(headers=headers))
 
     async def go() -> None:
-        app = App(stand.source, folder, Path(certifi.where())).web_app()
+        app = App(stand.source, folder, stand.ca_file).web_app()
         app.middlewares.append(gateway)
         runner = web.AppRunner(app)
         await runner.setup()
@@ -110,6 +117,10 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
     flavour = flavours.flavour_of(FLAVOURS[request.param], "")
     stand = Stand()
     stand.source.settings = replace(stand.source.settings, flavour=flavour)
+    yield from running(stand, tmp_path)
+
+
+def running(stand: Stand, tmp_path: Path) -> Iterator[Stand]:
     ready, stop = threading.Event(), threading.Event()
     thread = threading.Thread(target=serve, args=(stand, tmp_path / "state", ready, stop))
     thread.start()
@@ -185,6 +196,68 @@ def test_a_failed_job_tells_why(engine: Stand) -> None:
     assert told["job"]["status"] == "failed"
     assert "accepted to run your service" not in told["reason"]
     assert told["reason"] != "the server gives no reason"
+
+
+@pytest.fixture
+def stocked(sandbox: dict[str, Any], tmp_path: Path) -> Iterator[tuple[Stand, str]]:
+    """An engine whose worker reaches the sandbox's S3, and the presigned URL of a picture there."""
+    s3 = sandbox["s3"]
+    bucket = f"jobs-{uuid.uuid4().hex[:8]}"
+    store: Any = boto3.client(
+        "s3",
+        endpoint_url=s3["endpoint"],
+        aws_access_key_id=s3["access_key"],
+        aws_secret_access_key=s3["secret_key"],
+        region_name=s3["region"],
+        verify=sandbox["ca_file"],
+        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
+    )
+    store.create_bucket(Bucket=bucket)
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 48), "green").save(picture, "PNG")
+    store.put_object(Bucket=bucket, Key="in.png", Body=picture.getvalue())
+    stand = Stand(ca_file=Path(sandbox["ca_file"]))
+    env = {
+        "STAGEOUT_AWS_SERVICEURL": s3["endpoint"],
+        "STAGEOUT_AWS_ACCESS_KEY_ID": s3["access_key"],
+        "STAGEOUT_AWS_SECRET_ACCESS_KEY": s3["secret_key"],
+        "STAGEOUT_AWS_REGION": s3["region"],
+        "STAGEOUT_OUTPUT": bucket,
+    }
+    stand.source.settings = replace(stand.source.settings, worker_env=env)
+    url = store.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "in.png"})
+    try:
+        for made in running(stand, tmp_path):
+            yield made, url
+    finally:
+        for one in store.list_objects_v2(Bucket=bucket).get("Contents", []):
+            store.delete_object(Bucket=bucket, Key=one["Key"])
+        store.delete_bucket(Bucket=bucket)
+
+
+def test_the_sample_package_runs_and_its_results_come_back(
+    stocked: tuple[Stand, str], tmp_path: Path
+) -> None:
+    engine, url = stocked
+    template = ROOT / "roles" / "validation" / "templates" / "convert-url.cwl.j2"
+    text = template.read_text().replace("{{ validation_image }}", "eoepca/convert:latest")
+    call(oapip_process, engine, content=text)
+    given = {
+        "url": engine.url,
+        "process_id": "convert-url",
+        "inputs": {"fn": "resize", "url": url, "size": "50%"},
+        "dest": str(tmp_path / "results.json"),
+        "wait_timeout": 120,
+    }
+    lines: list[str] = []
+    made = oapip_job.run(params_of(oapip_job, given), Context(progress=lines.append))
+    assert made["job"]["status"] == "successful"
+    assert json.loads((tmp_path / "results.json").read_text()) == made["job_results"]
+    assert made["job_id"] in json.dumps(made["job_results"])
+    assert "successful" in lines[-1]
+    assert len(lines) == len(set(lines)) >= 2
+    info = call(oapip_job_info, engine, job_id=made["job_id"], results=True)
+    assert info["job_results"] == made["job_results"]
 
 
 def test_sync_is_for_built_in_processes(engine: Stand) -> None:
