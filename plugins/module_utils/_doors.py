@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import http.client
+import socket
 import ssl
 import typing as t
 from dataclasses import dataclass, field
@@ -117,6 +118,7 @@ class Stranger:
     """Somebody without token, outside the cluster.
 
     :param url: public base URL of the engine.
+    :param address: ``host:port`` to connect to instead of what the URL resolves to.
     :param ca_path: authorities to trust; None: those of the system.
     """
 
@@ -125,12 +127,16 @@ class Stranger:
         url: str,
         validate_certs: bool = True,
         ca_path: t.Optional[str] = None,
+        address: t.Optional[str] = None,
         timeout: float = 10.0,
     ) -> None:
         where = urlsplit(url)
         if where.scheme not in ("http", "https") or not where.hostname:
             raise OapipError(f"probing {url}", "this is no http or https URL", "Correct probe_url.")
-        self.where = where
+        self.host = where.hostname
+        self.port = where.port or (443 if where.scheme == "https" else 80)
+        there = urlsplit(f"//{address}") if address else where
+        self.target = (there.hostname or self.host, there.port or self.port)
         self.timeout = timeout
         self.tls: t.Optional[ssl.SSLContext] = None
         if where.scheme == "https":
@@ -146,15 +152,9 @@ class Stranger:
 
     def knock(self, door: Door) -> Answer:
         """Send one request as it is written and return the answer's head."""
-        host = t.cast("str", self.where.hostname)
-        connection: http.client.HTTPConnection
-        if self.tls is not None:
-            connection = http.client.HTTPSConnection(
-                host, self.where.port, timeout=self.timeout, context=self.tls
-            )
-        else:
-            connection = http.client.HTTPConnection(host, self.where.port, timeout=self.timeout)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
         try:
+            connection.sock = self._connect()
             headers = {"User-Agent": USER_AGENT, **dict(door.headers)}
             connection.request(door.method, door.path, headers=headers)
             answer = connection.getresponse()
@@ -167,6 +167,16 @@ class Stranger:
             return Answer(0, {}, f"no answer: {root_cause(error)}")
         finally:
             connection.close()
+
+    def _connect(self) -> socket.socket:
+        plain = socket.create_connection(self.target, self.timeout)
+        if self.tls is None:
+            return plain
+        try:
+            return self.tls.wrap_socket(plain, server_hostname=self.host)
+        except OSError:
+            plain.close()
+            raise
 
     def knock_all(self, closed: t.Sequence[Door]) -> t.Dict[Door, Answer]:
         """Knock at every door, a few at a time."""

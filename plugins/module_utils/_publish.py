@@ -35,6 +35,8 @@ NO_CRD = "Install the APISIX ingress controller with its CustomResourceDefinitio
 FOREIGN = "It exists and is not of this module: delete it, or choose another name."
 NOT_OURS = "this run did not change the route, so it stands"
 UNDO_SECONDS = 30.0
+GRACE_SECONDS = 10.0
+"""A controller may see the route before its Secret, and refuse it for a moment."""
 
 
 def observe(kube: Kube, namespace: str, name: str) -> t.Dict[Key, Obj]:
@@ -137,7 +139,9 @@ class Publisher:
         if not closed and route.oidc:
             self.ctx.warn(f"{doing}: not probed, so nothing says that strangers are locked out")
         if closed:
-            stranger = _doors.Stranger(url, params["validate_certs"], params["ca_path"])
+            stranger = _doors.Stranger(
+                url, params["validate_certs"], params["ca_path"], params["probe_address"]
+            )
             issuer = route.oidc.issuer if route.oidc else ""
             # a silent controller may still have published something: one look tells
             seconds = 0.0 if silent else float(params["wait_timeout"])
@@ -161,18 +165,7 @@ class Publisher:
             seen = self.current.get((kind, name))
             if seen and (kind, name) not in touched and _route.settled(seen)[0]:
                 continue
-            told = ""
-
-            def look(kind: str = kind, name: str = name) -> t.Tuple[bool, t.Tuple[t.Any, str]]:
-                nonlocal told
-                obj = self.kube.get(url_of(kind, self.namespace, name)) or {"metadata": {}}
-                good, words = _route.settled(obj)
-                if good is not True and words != told:
-                    told = words
-                    self.ctx.say(f"{kind} {name}: waiting for the controller: {words}")
-                return good is True or "InvalidSpec" in words, (good, words)
-
-            _done, (good, words) = poll(look, Deadline(seconds), smallest=0.25, largest=5.0)
+            good, words = self._word_on(kind, name, Deadline(seconds))
             if good is None:
                 hint = NO_STATUS.format(route.ingress_class)
                 return OapipError(doing, f"no word from the controller on {kind} {name}", hint)
@@ -180,6 +173,21 @@ class Publisher:
                 hint = f"kubectl -n {self.namespace} describe {kind.lower()} {name} says more."
                 return OapipError(doing, f"the controller refuses {kind} {name}: {words}", hint)
         return None
+
+    def _word_on(self, kind: str, name: str, deadline: Deadline) -> t.Tuple[t.Optional[bool], str]:
+        told = ""
+
+        def look() -> t.Tuple[bool, t.Tuple[t.Optional[bool], str]]:
+            nonlocal told
+            obj = self.kube.get(url_of(kind, self.namespace, name)) or {"metadata": {}}
+            good, words = _route.settled(obj)
+            if good is not True and words != told:
+                told = words
+                self.ctx.say(f"{kind} {name}: waiting for the controller: {words}")
+            hopeless = "InvalidSpec" in words and deadline.elapsed > GRACE_SECONDS
+            return good is True or hopeless, (good, words)
+
+        return poll(look, deadline, smallest=0.25, largest=5.0)[1]
 
     def _close(
         self,

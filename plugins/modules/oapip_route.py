@@ -198,6 +198,16 @@ options:
         type: str
         choices: [personal, shared]
         default: personal
+      users:
+        description:
+          - Not used here, so that one list of contexts serves all modules.
+        type: list
+        elements: str
+      groups:
+        description:
+          - Not used here, so that one list of contexts serves all modules.
+        type: list
+        elements: str
   open_paths:
     description:
       - Exact paths that everybody may read with GET and HEAD.
@@ -219,6 +229,11 @@ options:
     description:
       - Base URL to knock at. The default is O(host) with V(https), or V(http) when
         O(tls.mode=none).
+    type: str
+  probe_address:
+    description:
+      - Address to knock at, as C(host) or C(host:port), where O(host) does not resolve to the
+        gateway yet or not from here. The certificate still has to be that of O(host).
     type: str
   validate_certs:
     description:
@@ -339,6 +354,8 @@ _TLS: _argspec.Options = {
 _CONTEXT: _argspec.Options = {
     "name": {"type": "str", "required": True},
     "mode": {"type": "str", "choices": ["personal", "shared"], "default": "personal"},
+    "users": {"type": "list", "elements": "str"},
+    "groups": {"type": "list", "elements": "str"},
 }
 SPEC = ModuleSpec(
     argument_spec={
@@ -366,6 +383,7 @@ SPEC = ModuleSpec(
         "wait_timeout": {"type": "int", "default": 90},
         "probe": {"type": "bool", "default": True},
         "probe_url": {"type": "str"},
+        "probe_address": {"type": "str"},
         "validate_certs": {"type": "bool", "default": True},
         "ca_path": {"type": "path"},
     },
