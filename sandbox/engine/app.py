@@ -17,11 +17,12 @@ from aiohttp import web
 
 from . import tokens, wps
 from .answers import Answer, CrashError, RefusedError, crash, document, exception, html
-from .api import Api, Engine, Request, prefix_of
+from .api import Api
 from .descriptions import base_url
 from .jobs import Job, JobStore, status_info
 from .paths import Door, Route, route
 from .processes import ProcessStore
+from .requests import Call, Engine, Request, user_base
 from .runner import Runner
 from .settings import Settings, SettingsSource
 
@@ -141,18 +142,18 @@ class App:
             request.headers,
             await request.read(),
             user,
-            prefix_of(user),
         )
 
         async def read_settings() -> Settings | None:
             return await self._source.get(service)
 
-        base = base_url(settings, prefix_of(user))
+        base = user_base(settings, user)
 
         async def watch(job: Job) -> None:
             await self._notify(job, settings, base)
 
-        return await Api(self._engine(settings), settings, ask, read_settings, watch).answer()
+        call = Call(self._engine(settings), settings, ask, read_settings, watch)
+        return await Api(call).answer()
 
     async def _notify(self, job: Job, settings: Settings, base: str) -> None:
         """Tell a job's subscriber; nobody waits for its answer."""

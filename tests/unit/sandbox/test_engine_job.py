@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import signal
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,6 +15,9 @@ from typing import Any
 from aiohttp import web
 from PIL import Image
 
+from sandbox.engine.jobs import JobStore
+from sandbox.engine.processes import ProcessStore
+from sandbox.engine.runner import Runner
 from tests.unit.sandbox.engine_double import Client, Got, running
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -193,3 +198,14 @@ def test_dismissal_kills_the_process_group(tmp_path: Path) -> None:
             assert (await engine("GET", path)).status == 404
 
     asyncio.run(go())
+
+
+def test_a_new_engine_ends_what_a_killed_one_left(tmp_path: Path) -> None:
+    left = tmp_path / "jobs" / "some-job" / "work"
+    left.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "600"], cwd=left) as orphan:
+        try:
+            Runner(JobStore(tmp_path), ProcessStore(tmp_path), tmp_path / "trust.pem")
+            assert orphan.wait(5) == -signal.SIGKILL
+        finally:
+            orphan.kill()
