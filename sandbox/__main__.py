@@ -49,7 +49,7 @@ def main() -> int:
     except SandboxError as error:
         print(explain(error), file=sys.stderr)
     except KeyboardInterrupt:
-        print("interrupted: servers that were started go on (`make down` stops them)", file=sys.stderr)
+        print("interrupted: started servers go on (`make down` stops them)", file=sys.stderr)
     return 1
 
 
@@ -79,8 +79,10 @@ def _demo() -> int:
     failed = subprocess.run([VENV / "bin/ansible-playbook", "site.yml"], cwd=ROOT, check=False)
     seconds = time.monotonic() - started
     if failed.returncode != 0:
-        message = f"site.yml failed after {seconds:.0f} s (its words are above). The servers are up:"
-        raise SandboxError(f"{message} mend the cause, then `ansible-playbook site.yml` or `make demo`")
+        message = (
+            f"site.yml failed after {seconds:.0f} s (its words are above). The servers are up:"
+        )
+        raise SandboxError(f"{what} mend the cause, then `make demo` again")
     print(f"✓ {'site.yml':<42} {seconds:6.1f} s")
     print(summary())
     return 0

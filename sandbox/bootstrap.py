@@ -2,7 +2,7 @@
 
 Run by the Makefile with the machine's Python; standard library only.
 Usage: bootstrap.py demo|up|... [OPTION...]     a sandbox command, with all it needs
-       bootstrap.py run REQUIREMENTS... -- ARGUMENT...   only the venv, with these files; then python
+       bootstrap.py run REQUIREMENTS... -- ARGUMENT...   only the venv with these; then python
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         command = next((word for word in arguments if not word.startswith("-")), "")
         if command in (*STARTERS, "down"):
             lock.hand_over(lock.take(LOCK, f"make {command}"))
-        if command not in READERS and command != "down" or not PYTHON.exists():
+        if (command not in READERS and command != "down") or not PYTHON.exists():
             _prepare(REQUIREMENTS, tools=command in STARTERS)
         _become(["-m", "sandbox", *arguments])
     except SandboxError as error:
@@ -63,7 +63,7 @@ def _prepare(requirements: tuple[str, ...], *, tools: bool) -> None:
     _link()
     if not lanes and not stale:
         return
-    with _cache_lock(), Progress() as progress:
+    with _CacheLock(), Progress() as progress:
         if not PYTHON.exists():
             with progress.step("Python environment"):
                 venv.create(VENV, with_pip=True, symlinks=True, clear=True)
@@ -106,7 +106,7 @@ def _install(progress: Progress, requirements: tuple[str, ...]) -> None:
         log = LOGS / "fetch-python.log"
         log.unlink(missing_ok=True)
         options = [word for name in requirements for word in ("-r", name)]
-        pip = [PYTHON, "-m", "pip", "install", "-c", CONSTRAINTS, *options]
+        pip: list[str | Path] = [PYTHON, "-m", "pip", "install", "-c", CONSTRAINTS, *options]
         fetch.run(pip, log, fetch.pip_environment())
         stamp, digest = _stamp(requirements)
         stamp.write_text(digest, encoding="utf-8")
@@ -121,7 +121,7 @@ def _link() -> None:
         link.symlink_to(ROOT)
 
 
-class _cache_lock:
+class _CacheLock:
     """Checkouts that share a cache fill it one after the other."""
 
     def __enter__(self) -> None:

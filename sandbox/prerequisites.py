@@ -48,7 +48,7 @@ def _system() -> Problem | None:
 def _python() -> Problem | None:
     if sys.version_info < PYTHON:
         have = platform.python_version()
-        cure = "Install it (apt install python3.11 python3.11-venv), then: make PYTHON=python3.11 ..."
+        cure = "Install it (apt install python3.11 python3.11-venv), then: make PYTHON=python3.11"
         return f"Python {have} is older than 3.11", cure
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         return "Python has no venv", "Install it: apt install python3-venv (dnf: python3 has it)."
@@ -65,7 +65,7 @@ def _maven() -> Problem | None:
         ).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"`mvn --version` does not run: {error}", cure
-    version = re.search(r"^Java version: (?:1\.)?(\d+)", answer, re.M)
+    version = re.search(r"^Java version: (?:1\.)?(\d+)", answer, re.MULTILINE)
     if version is None:
         return "Maven finds no Java", cure
     if int(version[1]) < JAVA_FOR_MAVEN:
@@ -88,7 +88,7 @@ def _memory() -> Problem | None:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:
         return None
-    total = re.search(r"^MemTotal:\s+(\d+) kB", text, re.M)
+    total = re.search(r"^MemTotal:\s+(\d+) kB", text, re.MULTILINE)
     if total is None or int(total[1]) * 1024 >= MEMORY:
         return None
     what = f"{int(total[1]) / 2**20:.1f} GiB of memory, {MEMORY / GIB:.0f} GiB are needed"

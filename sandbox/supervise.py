@@ -127,7 +127,13 @@ class Supervisor:
         if not self.is_running():
             for stale in ("supervisor.sock", "supervisord.pid"):
                 (self.run / stale).unlink(missing_ok=True)
-            command = [sys.executable, "-m", "supervisor.supervisord", "-c", self.configuration]
+            command: list[str | Path] = [
+                sys.executable,
+                "-m",
+                "supervisor.supervisord",
+                "-c",
+                self.configuration,
+            ]
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
             )

@@ -19,7 +19,6 @@ def inventory(record: dict[str, Any]) -> dict[str, Any]:
         "ansible_connection": "local",
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
         "oapip_ca_path": record["ca_file"],
-        "oapip_helm_binary": record["bin"]["helm"],
         "oapip_keycloak_url": record["keycloak"]["url"],
         "oapip_keycloak_realm": record["keycloak"]["realm"],
         "oapip_keycloak_admin_user": record["keycloak"]["admin_user"],
@@ -37,6 +36,7 @@ def inventory(record: dict[str, Any]) -> dict[str, Any]:
             "oapip_cluster_uid": cluster["uid"],
             "oapip_host": "localhost",
             "oapip_https_port": cluster["https_port"],
+            "oapip_helm_binary": record["bin"]["helm"],
         }
         if len(record["clusters"]) > 1:  # one Keycloak for all: each needs a client of its own
             hosts[cluster["name"]]["oapip_client_id"] = f"oapip-{cluster['name']}"

@@ -216,10 +216,10 @@ class Cluster:
 
     def apply(self, *documents: dict[str, Any]) -> None:
         """Server-side apply, as administrator."""
-        command = [BIN / "kubectl", f"--kubeconfig={self.kubeconfig('sandbox-admin')}", "apply"]
         options = ["--server-side", "--force-conflicts", "--field-manager=sandbox", "-f", "-"]
+        connection = f"--kubeconfig={self.kubeconfig('sandbox-admin')}"
         done = subprocess.run(
-            [*command, *options],
+            [BIN / "kubectl", connection, "apply", *options],
             input=json.dumps({"apiVersion": "v1", "kind": "List", "items": documents}),
             capture_output=True,
             text=True,

@@ -9,7 +9,6 @@ from sandbox.paths import write_private
 from sandbox.pki import Pair
 from sandbox.supervise import Program
 
-
 JVM = (
     "-Xms128m",
     "-Xmx512m",
@@ -73,7 +72,7 @@ def configure(
 
 def program(home: Path, java_home: Path) -> Program:
     """Java itself, not kc.sh: the script would be one more process between us and the server."""
-    command = [
+    command: list[str | Path] = [
         java_home / "bin/java",
         *JVM,
         f"-Dkc.home.dir={home}",
