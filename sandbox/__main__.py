@@ -79,10 +79,8 @@ def _demo() -> int:
     failed = subprocess.run([VENV / "bin/ansible-playbook", "site.yml"], cwd=ROOT, check=False)
     seconds = time.monotonic() - started
     if failed.returncode != 0:
-        message = (
-            f"site.yml failed after {seconds:.0f} s (its words are above). The servers are up:"
-        )
-        raise SandboxError(f"{what} mend the cause, then `make demo` again")
+        what = f"site.yml failed after {seconds:.0f} s (its words are above)"
+        raise SandboxError(f"{what}. The servers are up: mend the cause, then `make demo` again")
     print(f"✓ {'site.yml':<42} {seconds:6.1f} s")
     print(summary())
     return 0
