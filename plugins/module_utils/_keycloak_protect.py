@@ -31,7 +31,8 @@ OWNED = "Managed by eoepca.oapip for "
 SETTINGS: Json = {
     "policy_enforcement": "ENFORCING",
     "decision_strategy": "UNANIMOUS",
-    "remote_resource_management": False,
+    # off, Keycloak answers 400 to every look-up of the Protection API, which gateways need (26.7.4)
+    "remote_resource_management": True,
 }
 NEW_SETTINGS: Json = {**SETTINGS, "remote_resource_management": True}
 """What Keycloak gives a client whose authorization is turned on."""

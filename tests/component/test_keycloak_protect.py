@@ -125,7 +125,7 @@ def test_settings_are_closed(here: Realm, client_id: str) -> None:
     settings = export(here, client_id)
     assert settings["policyEnforcementMode"] == "ENFORCING"
     assert settings["decisionStrategy"] == "UNANIMOUS"
-    assert settings["allowRemoteResourceManagement"] is False
+    assert settings["allowRemoteResourceManagement"] is True
     assert not any(one["ownerManagedAccess"] for one in settings["resources"])
 
 
