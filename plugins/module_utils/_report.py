@@ -52,11 +52,12 @@ def _proof(proof: Data) -> t.Dict[str, t.Any]:
     wire = proof.get("endpoints", {}).get("checks", [])
     access = proof.get("access", {}).get("checks", [])
     job = proof.get("job", {})
+    status = {key: job["job"][key] for key in ("status", "message") if key in job.get("job", {})}
     return {
         "due": True,
         "wire": {"checks": wire, "failed": sum(not check.get("ok") for check in wire)},
         "access": {"checks": access, "failed": sum(bool(c.get("mismatch")) for c in access)},
-        "job": {key: job.get(key) for key in ("job_id", "status", "seconds") if key in job},
+        "job": {"job_id": job["job_id"], **status} if "job_id" in job else {},
         "picture": {
             key: value
             for key, value in proof.get("picture", {}).items()

@@ -38,7 +38,7 @@ def test_what_the_proof_made_for_itself_is_no_change() -> None:
     proof = {
         "due": True,
         "endpoints": {"checks": [{"ok": True}, {"ok": False}]},
-        "job": {"status": "successful", "changes": [CHANGE]},
+        "job": {"job_id": "1", "job": {"status": "successful"}, "changes": [CHANGE]},
         "picture": {"key": "k", "width": 32, "height": 24, "url": "hidden"},
     }
     made = report(proof=proof)
