@@ -49,6 +49,7 @@ def admin(sandbox: dict[str, Any]) -> requests.Session:
     keycloak = sandbox["keycloak"]
     session = requests.Session()
     session.verify = sandbox["ca_file"]
+    session.trust_env = False  # a CA bundle of the environment would win
     answer = session.post(
         f"{keycloak['url']}/realms/master/protocol/openid-connect/token",
         data={

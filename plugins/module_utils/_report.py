@@ -50,13 +50,13 @@ def _proof(proof: Data) -> t.Dict[str, t.Any]:
     if not proof.get("due"):
         return {"due": False}
     wire = proof.get("endpoints", {}).get("checks", [])
-    access = proof.get("access", {}).get("checks", [])
+    access = proof.get("access", {}).get("decisions", [])
     job = proof.get("job", {})
     status = {key: job["job"][key] for key in ("status", "message") if key in job.get("job", {})}
     return {
         "due": True,
         "wire": {"checks": wire, "failed": sum(not check.get("ok") for check in wire)},
-        "access": {"checks": access, "failed": sum(bool(c.get("mismatch")) for c in access)},
+        "access": {"checks": access, "failed": sum(c["decision"] != c["expect"] for c in access)},
         "job": {"job_id": job["job_id"], **status} if "job_id" in job else {},
         "picture": {
             key: value
