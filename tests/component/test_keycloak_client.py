@@ -125,12 +125,13 @@ def test_the_audience_follows_the_options(here: Realm) -> None:
 def test_what_is_not_ours_is_refused_before_any_write(here: Realm) -> None:
     here.call(keycloak_client, **options("ours"))
     before = len(here.writes())
-    for wrong, message in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"client_id": "ours", "marker": "another"}, "belongs to another installation"),
         ({"client_id": "ours", "marker": "another", "state": "absent"}, "not marked as ours"),
         ({"client_id": "cli", "state": "absent"}, "not marked as ours"),
         (options("ours", audience=["ours"], token_clients=["nowhere"]), "client nowhere"),
-    ):
+    )
+    for wrong, message in cases:
         with pytest.raises(OapipError, match=message):
             here.call(keycloak_client, **wrong)
     assert len(here.writes()) == before
@@ -166,7 +167,7 @@ def test_the_missing_role_is_named(here: Realm) -> None:
     here.kc.create(
         "clients", body={"clientId": "weak", "secret": "weak", "serviceAccountsEnabled": True}
     )
-    weak = {"auth_username": None, "auth_password": None, "auth_realm": here.name}
+    weak: dict[str, Any] = {"auth_username": None, "auth_password": None, "auth_realm": here.name}
     with pytest.raises(OapipError, match="view-clients"):
         here.call(
             keycloak_client,

@@ -37,7 +37,7 @@ def here(sandbox: Json) -> Iterator[Realm]:
 @pytest.fixture
 def client_id(here: Realm, request: pytest.FixtureRequest) -> str:
     """Return the id of a client of this test alone."""
-    name = request.node.name.replace("[", "-").replace("]", "")[:60].lower()
+    name: str = request.node.name.replace("[", "-").replace("]", "")[:60].lower()
     here.call(keycloak_client, client_id=name, marker=MARKER, authorization=True)
     return name
 

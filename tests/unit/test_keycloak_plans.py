@@ -307,7 +307,7 @@ def test_good_uris_pass(uri: str) -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    raw = [{"name": "A"}, {"name": "b"}, {"name": "b"}, {"name": "c", "uris": ["/b/*"]}]
+    raw: list[Json] = [{"name": "A"}, {"name": "b"}, {"name": "b"}, {"name": "c", "uris": ["/b/*"]}]
     with pytest.raises(OapipError) as told:
         contexts_of(raw, CLIENT)
     for part in ("context 'A'", "context b: it is listed twice", "contexts b and c both claim"):
