@@ -211,5 +211,5 @@ def _response(answer: Answer, headers: Mapping[str, str], *, bare: bool) -> web.
         status=answer.status,
         reason=answer.reason or None,
         body=body,
-        headers={**headers, **kind},
+        headers={"Server": "Apache/2.4.52 (Ubuntu)", **headers, **kind},
     )
