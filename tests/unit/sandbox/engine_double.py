@@ -139,5 +139,5 @@ class Issuer:
 
     def token(self, *, kid: str = "k1", key: rsa.RSAPrivateKey | None = None, **claims: Any) -> str:
         """A bearer value; claims over good ones."""
-        whole = {"iss": self.url, "aud": self.audience, "exp": time.time() + 60, **claims}
+        whole = {"iss": self.url, "aud": self.audience, "exp": time.time() + 86400, **claims}
         return "Bearer " + jwt.encode(whole, key or self._key, "RS256", headers={"kid": kid})
