@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _doors, _route
@@ -34,7 +35,7 @@ NO_STATUS = (
 NO_CRD = "Install the APISIX ingress controller with its CustomResourceDefinitions."
 FOREIGN = "It exists and is not of this module: delete it, or choose another name."
 NOT_OURS = "this run did not change the route, so it stands"
-UNDO_SECONDS = 30.0
+UNDO_SECONDS = 15.0
 GRACE_SECONDS = 10.0
 """A controller may see the route before its Secret, and refuse it for a moment."""
 
@@ -89,7 +90,7 @@ class Publisher:
                 "Create it, or give certificate and private_key with tls mode supplied.",
             )
         for change in self.changes:
-            if not namespace_exists or change.action == "delete" or _unknown(change.payload):
+            if not namespace_exists or change.action == "delete":
                 continue
             try:
                 self._write(change, dry_run=True)
@@ -112,11 +113,11 @@ class Publisher:
     def _write(self, change: Change, dry_run: bool = False) -> Obj:
         query = {"fieldManager": _route.MANAGER, **({"dryRun": "All"} if dry_run else {})}
         path = url_of(change.kind, self.namespace)
+        wanted = _filled(change.payload) if dry_run else change.payload
         try:
             if change.action == "create":
-                return self.kube.request("POST", path, change.payload, query)
-            found = self.current[change.kind, change.name]
-            body = _route.merged(found, change.payload)
+                return self.kube.request("POST", path, wanted, query)
+            body = _route.merged(self.current[change.kind, change.name], wanted)
             return self.kube.request("PUT", f"{path}/{change.name}", body, query)
         except OapipError as error:
             if error.status == 404:
@@ -148,7 +149,7 @@ class Publisher:
             report = _doors.probe(stranger, closed, issuer, Deadline(seconds))
             if report.breaches:
                 self._close(route, stranger, closed, issuer, report.breaches)
-            if not report.ready and not (silent and report.absent):
+            if not silent and not report.ready:
                 raise self._unproved(route, url, report)
         if silent:
             raise silent
@@ -255,7 +256,10 @@ def _with_hint(error: OapipError, hint: str) -> OapipError:
     return OapipError(error.doing, error.reason, hint, error.status, error.path, error.extra)
 
 
-def _unknown(obj: Obj) -> bool:
-    """Whether a part of it is not known before the real run."""
-    parts = (obj.get("data"), obj["metadata"].get("annotations"))
-    return any(value is None for part in parts for value in (part or {}).values())
+def _filled(obj: Obj) -> Obj:
+    """Return the object with something in place of what is not known before the real run."""
+    made = json.loads(json.dumps(obj))
+    for part, filler in ((made.get("data"), ""), (made["metadata"].get("annotations"), "unknown")):
+        for name, value in (part or {}).items():
+            part[name] = filler if value is None else value
+    return t.cast("Obj", made)
