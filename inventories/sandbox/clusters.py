@@ -30,7 +30,7 @@ def inventory(record: dict[str, Any]) -> dict[str, Any]:
         "sandbox_tls_private_key": record["tls"]["private_key"],
     }
     hosts = {}
-    for cluster in record["clusters"]:
+    for number, cluster in enumerate(record["clusters"]):
         hosts[cluster["name"]] = {
             "oapip_kubeconfig": cluster["kubeconfig"],
             "oapip_cluster_uid": cluster["uid"],
@@ -38,7 +38,7 @@ def inventory(record: dict[str, Any]) -> dict[str, Any]:
             "oapip_https_port": cluster["https_port"],
             "oapip_helm_binary": record["bin"]["helm"],
         }
-        if len(record["clusters"]) > 1:  # one Keycloak for all: each needs a client of its own
+        if number:  # one Keycloak for all: each cluster needs a client of its own
             hosts[cluster["name"]]["oapip_client_id"] = f"oapip-{cluster['name']}"
     return {
         "_meta": {"hostvars": hosts},
