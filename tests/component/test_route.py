@@ -178,7 +178,7 @@ def test_whole_life(given: Json, sandbox: Json, admin: Kube) -> None:
     assert run(given, check=True)["changes"] == []
     assert mine(servers, mark, namespace) == []
 
-    opened = {"open_paths": ["/ogc-api/"]}
+    opened: Json = {"open_paths": ["/ogc-api/"]}
     expected = run(given, check=True, **opened)
     changed = run(given, **opened)
     assert expected["changes"] == changed["changes"]

@@ -1,0 +1,160 @@
+"""Who gets the lock."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from ansible_collections.eoepca.oapip.plugins.module_utils import _lease
+from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube
+from ansible_collections.eoepca.oapip.plugins.module_utils._lease import Claim
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Clock, Deadline
+
+Json = dict[str, Any]
+NOW = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
+MINE = Claim("default", "oapip-zoo", "me@here:1", 60)
+OTHER = dataclasses.replace(MINE, holder="you@there:2")
+
+
+def lease(claim: Claim = OTHER, age: float = 0, **spec: Any) -> Json:
+    made = _lease.wanted(None, claim, NOW - datetime.timedelta(seconds=age))
+    made["metadata"].update(resourceVersion="5", uid="u")
+    made["spec"].update(spec)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (None, "free"),
+        (lease(holderIdentity=""), "free"),
+        (lease(MINE), "ours"),
+        (lease(MINE, age=999), "ours"),
+        (lease(age=59), "held"),
+        (lease(age=60), "expired"),
+        (lease(renewTime="nonsense"), "expired"),
+    ],
+)
+def test_judge(found: Json | None, state: str) -> None:
+    assert _lease.judge(found, MINE, NOW) == state
+
+
+def test_dead_holder_on_this_machine() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        theirs = _lease.process_of(child.pid)
+        mine = dataclasses.replace(MINE, process=_lease.process_of(os.getpid()))
+        found = lease(dataclasses.replace(OTHER, process=theirs))
+        assert _lease.judge(found, mine, NOW) == "held"
+    assert _lease.judge(found, mine, NOW) == "dead"
+    assert _lease.judge(found, MINE, NOW) == "held"  # nobody who cannot tell
+
+
+@pytest.mark.parametrize(
+    ("noted", "mine", "dead"),
+    [
+        ("m/boot1/1/7", "m/boot2/9/9", True),
+        ("other/boot1/1/7", "m/boot2/9/9", False),
+        ("", "m/boot2/9/9", False),
+        ("m/boot2/1/7", "", False),
+        ("m/boot2/x/7", "m/boot2/9/9", True),
+    ],
+)
+def test_machines_and_boots(noted: str, mine: str, dead: bool) -> None:
+    assert _lease.is_dead(noted, mine) is dead
+
+
+def test_renewal_keeps_the_beginning() -> None:
+    old = lease(MINE, age=30)
+    new = _lease.wanted(old, MINE, NOW)
+    assert new["spec"]["acquireTime"] == old["spec"]["acquireTime"]
+    assert new["spec"]["renewTime"] == _lease.stamp(NOW)
+    assert new["metadata"]["resourceVersion"] == "5"
+    assert new["spec"]["leaseTransitions"] == old["spec"]["leaseTransitions"]
+    taken = _lease.wanted(lease(age=99), MINE, NOW)
+    assert taken["spec"]["leaseTransitions"] == 2
+
+
+class Fake(Kube):
+    """Answers in turn; the last one stays. Writes conflict as often as said."""
+
+    def __init__(self, *answers: Json | None, conflicts: int = 0) -> None:
+        self.answers = list(answers)
+        self.conflicts = conflicts
+        self.written: list[Json] = []
+
+    def get(self, path: str, **query: str) -> Json | None:  # noqa: ARG002
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    def create(self, obj: Any, namespace: str | None = None) -> Json:  # noqa: ARG002
+        return self.replace(obj)
+
+    def replace(self, obj: Any, namespace: str | None = None) -> Json:  # noqa: ARG002
+        if self.conflicts:
+            self.conflicts -= 1
+            raise OapipError("replacing", "changed", status=409)
+        self.written.append(obj)
+        return dict(obj)
+
+
+def deadline(seconds: float) -> Deadline:
+    passed = [0.0]
+
+    def sleep(pause: float) -> None:
+        passed[0] += max(pause, 0.01)
+
+    return Deadline(seconds, Clock(lambda: passed[0], sleep))
+
+
+@pytest.fixture(autouse=True)
+def _fixed_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_lease, "now", lambda: NOW)
+
+
+def test_waits_and_says_for_whom() -> None:
+    said: list[str] = []
+    kube = Fake(lease(), lease(), None)
+    taken, loser = _lease.acquire(kube, MINE, deadline(60), Context(progress=said.append))
+    assert taken["spec"]["holderIdentity"] == MINE.holder
+    assert loser is None
+    assert len(said) == 1
+    assert OTHER.holder in said[0]
+
+
+def test_gives_up_and_says_for_whom() -> None:
+    with pytest.raises(OapipError, match="you@there:2 since 2026-11-22") as caught:
+        _lease.acquire(Fake(lease()), MINE, deadline(0), Context())
+    assert caught.value.extra["holder"] == OTHER.holder
+
+
+def test_takes_over_with_a_warning() -> None:
+    warned: list[str] = []
+    kube = Fake(lease(age=99))
+    _taken, loser = _lease.acquire(kube, MINE, deadline(0), Context(warn=warned.append))
+    assert loser == OTHER.holder
+    assert OTHER.holder in warned[0]
+
+
+def test_looks_again_after_a_conflict() -> None:
+    kube = Fake(None, lease(), conflicts=1)
+    with pytest.raises(OapipError, match="holds it"):
+        _lease.acquire(kube, MINE, deadline(0), Context())
+    assert kube.written == []
+
+
+def test_dry_run_writes_nothing() -> None:
+    for found in (None, lease(), lease(age=99)):
+        kube = Fake(found)
+        _lease.acquire(kube, MINE, deadline(0), Context(check_mode=True))
+        assert kube.written == []
+
+
+def test_only_our_own_is_given_back() -> None:
+    assert not _lease.release(Fake(lease()), MINE, Context())
+    assert not _lease.release(Fake(None), MINE, Context())
