@@ -23,6 +23,7 @@ import sys
 import tempfile
 import typing as t
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _deps, _postrender
@@ -67,7 +68,7 @@ class Release:
         """Whether another run is at work on it, or died doing so."""
         return self.status.startswith("pending-")
 
-    @property
+    @cached_property
     def objects(self) -> t.List[Obj]:
         """The objects of the manifest, hooks and tests left out as Helm does."""
         return documents(self.manifest)
