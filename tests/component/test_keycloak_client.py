@@ -176,7 +176,7 @@ def test_the_missing_role_is_named(here: Realm) -> None:
 
 
 def test_the_whole_life_of_a_user(here: Realm) -> None:
-    wanted = {
+    wanted: dict[str, Any] = {
         "username": "Carol",
         "email": "Carol@example.org",
         "first_name": "Carol",

@@ -179,6 +179,7 @@ def test_default_access_is_closed_only_when_asked() -> None:
         {
             "policyEnforcementMode": "ENFORCING",
             "decisionStrategy": "UNANIMOUS",
+            "allowRemoteResourceManagement": True,
             "resources": [{"name": "Default Resource", "type": kind, "uris": ["/*"]}],
             "policies": [
                 {
