@@ -159,7 +159,9 @@ class Servers:
         before = mark["s3"]
         for labels, count in sorted(self._s3_counts().items()):
             action, target = labels.split(" ", 1)
-            more = int(count - before.get(labels, 0))
+            # SeaweedFS forgets a bucket's counters when it deletes the bucket, and counts that.
+            known = before.get(labels, 0)
+            more = int(count - known if count >= known else count)
             yield from [Write("s3", action, target)] * more
 
 
@@ -178,7 +180,8 @@ def kubernetes_writes(
             continue
         if "All" in parse_qs(urlsplit(event["requestURI"]).query).get("dryRun", []):
             continue
-        parts = [target.get("namespace", ""), target.get("name", "")]
+        space = target.get("namespace", "") if resource != "namespaces" else ""
+        parts = [space, target.get("name", "")]
         kind = "/".join(part for part in (resource, target.get("subresource", "")) if part)
         yield {
             "action": event["verb"],
