@@ -115,10 +115,9 @@ class Supervisor:
     def call(self, method: str, *arguments: object) -> Any:
         """One XML-RPC call (a new connection each: callers are threads)."""
         address = f"unix://{self.run / 'supervisor.sock'}"
-        proxy = xmlrpc.client.ServerProxy(
-            "http://127.0.0.1", transport=SupervisorTransport(None, None, address)
-        )
-        return getattr(proxy.supervisor, method)(*arguments)
+        transport = SupervisorTransport(None, None, address)
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+            return getattr(proxy.supervisor, method)(*arguments)
 
     def ensure(self, programs: Sequence[Program]) -> None:
         """Have supervisord run with exactly these programs; changed ones are stopped."""
