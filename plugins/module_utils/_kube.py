@@ -21,6 +21,9 @@ Only 404 means absent. Every other failure is an `OapipError` with the act, the 
 (None when no answer came) and the server's own message. Reads and applies are repeated on 429, 5xx
 and broken connections; other writes only on 429, which says that nothing was done.
 
+An apply takes away what an earlier apply of ours set and this one does not: whoever adds a single
+label or annotation to an object that another module applies uses `patch`.
+
 API: https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
 

@@ -119,6 +119,8 @@ class Rollout:
                 return workloads
             pods = self.kube.listing(url_of("Pod", self.namespace))
             troubles = self.troubles(pods.items)
+            if self._unstick(workloads, pods.items, troubles):
+                continue
             self._judge(troubles)
             if self.deadline.over:
                 raise self._failure(
@@ -166,6 +168,34 @@ class Rollout:
                 subject = f"{owner.get('kind')} {owner.get('name')}"
                 found.append(Trouble("FailedCreate", subject, event.get("message", "")))
         return found
+
+    def _unstick(
+        self,
+        workloads: t.Mapping[t.Tuple[str, str], Obj],
+        pods: t.Sequence[Obj],
+        troubles: t.Sequence[Trouble],
+    ) -> bool:
+        """Delete pods of an older revision that a StatefulSet waits for in vain.
+
+        With ordered pod management the controller replaces no pod before it is ready:
+        https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback
+        """
+        wanted = {
+            name: (obj.get("status") or {}).get("updateRevision")
+            for (kind, name), obj in workloads.items()
+            if kind == "StatefulSet"
+        }
+        broken = {item.subject for item in troubles}
+        deleted = False
+        for pod in pods:
+            meta = pod["metadata"]
+            owner = next((o["name"] for o in meta.get("ownerReferences") or []), "")
+            revision = (meta.get("labels") or {}).get("controller-revision-hash")
+            if f"Pod {meta['name']}" in broken and wanted.get(owner, revision) != revision:
+                self.say(f"Pod {meta['name']}: replaced, it is stuck in an older revision")
+                path = url_of("Pod", self.namespace, meta["name"])
+                deleted |= self.kube.delete(path, uid=meta["uid"])
+        return deleted
 
     def _owned(self, pod: Obj) -> bool:
         owners = pod["metadata"].get("ownerReferences") or []

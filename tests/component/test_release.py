@@ -248,14 +248,15 @@ def test_what_others_add_is_left_alone(shared: Engine) -> None:
     assert shared.run()["changes"] == []
 
 
-def test_an_upgrade_that_cannot_pull_its_image_is_rolled_back(engine: Engine) -> None:
+@pytest.mark.parametrize("part", ["zookernel", "rabbitmq"])
+def test_an_upgrade_that_cannot_pull_its_image_is_rolled_back(engine: Engine, part: str) -> None:
     engine.run()
-    broken = {"zookernel": {"image": {"repository": "sandbox-fail-image-pull-backoff"}}}
+    broken = {part: {"image": {"repository": "sandbox-fail-image-pull-backoff"}}}
     with pytest.raises(OapipError) as failed:
         engine.run(values=broken)
     text = str(failed.value)
     assert "ImagePullBackOff" in text
-    assert "container zookernel, image sandbox-fail-image-pull-backoff" in text
+    assert f"container {part}, image sandbox-fail-image-pull-backoff" in text
     assert "revision 1" in text
     assert "runs again" in text
     assert failed.value.as_result()["rolled_back_to"] == 1
