@@ -1,7 +1,7 @@
 """SeaweedFS's S3 over TLS, with one identity; its own request counters tell who wrote what.
 
 `<metrics_url>` (Prometheus text) counts every S3 call by its action in
-`SeaweedFS_s3_request_total{type="PUT",...}`; see storage/README in sandbox/README.md.
+`SeaweedFS_s3_request_total{bucket="b",code="200",type="PUT"}`, until that bucket is deleted.
 """
 
 from __future__ import annotations
