@@ -465,7 +465,7 @@ SPEC = ModuleSpec(
         "gateway": {"type": "str", "choices": ["apisix", "ingress"], "default": "apisix"},
         "ingress_class": {"type": "str", "default": "apisix"},
         "tls": {"type": "dict", "options": _TLS},
-        "keycloak": {"type": "dict", "options": _argspec.keycloak()},
+        "keycloak": {"type": "dict", "options": _argspec.keycloak(), "no_log": False},
         "client_id": {"type": "str"},
         "contexts": {"type": "list", "elements": "dict", "options": _CONTEXT, "default": []},
         "new_users": {"type": "list", "elements": "str", "default": []},

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 import secrets
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak
+from ansible_collections.eoepca.oapip.plugins.module_utils import _doors, _keycloak
 from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube, url_of
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
 from ansible_collections.eoepca.oapip.plugins.modules import oapip_route
@@ -194,6 +196,33 @@ def test_whole_life(given: Json, sandbox: Json, admin: Kube) -> None:
     mark = servers.mark()
     assert run(given, state="absent")["changes"] == []
     assert mine(servers, mark, namespace) == []
+
+
+def test_a_stranger_never_gets_in_beside_a_first_deployment(given: Json) -> None:
+    stranger = _doors.Stranger(
+        given["probe_url"], ca_path=given["ca_path"], address=given["probe_address"]
+    )
+    issuer = f"{given['oidc']['server_url']}/realms/{given['oidc']['realm']}"
+    closed = [door for door in _doors.doors(["alice", "team"], []) if not door.guarded]
+    seen: list[tuple[str, int]] = []
+    over = threading.Event()
+
+    def knock() -> None:
+        while not over.is_set():
+            for door in closed:
+                answer = stranger.knock(door)
+                seen.append((_doors.verdict(door, answer, issuer), answer.status))
+
+    with ThreadPoolExecutor(2) as pool:
+        knocking = [pool.submit(knock) for _ in range(2)]
+        try:
+            run(given)
+        finally:
+            over.set()
+        for one in knocking:
+            one.result()
+    assert {status for _verdict, status in seen} >= {401}  # the route was there to be seen
+    assert [item for item in seen if item[0] == _doors.BREACH] == []
 
 
 def sorted_for_removal() -> list[tuple[str, str, str]]:
