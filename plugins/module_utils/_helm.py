@@ -20,6 +20,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import typing as t
 from dataclasses import dataclass, field
@@ -120,6 +121,38 @@ def revisions(secrets: t.Iterable[Obj], name: str) -> t.List[Release]:
         and (secret["metadata"].get("labels") or {}).get("name") == name
     ]
     return sorted((decode(item) for item in mine), key=lambda item: -item.revision)
+
+
+def locate(ref: str, repo: t.Optional[str], version: str) -> t.Tuple[str, t.Optional[str], str]:
+    """Return the reference and the repository to give to helm, and the chart's own name.
+
+    :raises OapipError: `ref` is a path, and there is no chart of this version.
+    """
+    if ref.startswith("oci://") or os.path.sep not in ref:
+        return ref, None if ref.startswith("oci://") else repo, ref.rstrip("/").rsplit("/", 1)[-1]
+    doing = f"reading the chart {ref}"
+    try:
+        about = _about(ref)
+        found, name = str(about["version"]), str(about["name"])
+    except (OSError, tarfile.TarError, KeyError, TypeError, StopIteration) as error:
+        hint = "Check chart_ref: a directory or archive with a Chart.yaml."
+        raise OapipError(doing, f"chart not found: {error}", hint) from None
+    if found != version:
+        hint = "Set chart_version to the version of the chart, or chart_ref to another chart."
+        raise OapipError(doing, f"it is version {found}, not {version}", hint)
+    return ref, None, name
+
+
+def _about(path: str) -> t.Any:
+    """The Chart.yaml of a directory or an archive."""
+    _deps.require("PyYAML")
+    if os.path.isdir(path):
+        with open(os.path.join(path, "Chart.yaml"), encoding="utf-8") as file:
+            return _deps.yaml.safe_load(file)
+    with tarfile.open(path) as archive:
+        entry = next(item for item in archive if re.fullmatch(r"[^/]+/Chart\.yaml", item.name))
+        member = archive.extractfile(entry)
+        return _deps.yaml.safe_load(member) if member else {}
 
 
 @dataclass

@@ -278,11 +278,9 @@ kept:
 """
 
 import json
-import os
-import tarfile
 import typing as t
 
-from ansible_collections.eoepca.oapip.plugins.module_utils import _argspec, _deps
+from ansible_collections.eoepca.oapip.plugins.module_utils import _argspec
 from ansible_collections.eoepca.oapip.plugins.module_utils import _release as release
 from ansible_collections.eoepca.oapip.plugins.module_utils._charts import (
     CHARTS,
@@ -295,7 +293,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._deploy import (
     make_credentials,
     observe,
 )
-from ansible_collections.eoepca.oapip.plugins.module_utils._helm import Helm
+from ansible_collections.eoepca.oapip.plugins.module_utils._helm import Helm, locate
 from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
@@ -418,39 +416,12 @@ def _ca(path: t.Optional[str]) -> str:
     return text
 
 
-def _chart(params: Params) -> t.Tuple[str, t.Optional[str], str]:
-    """Chart reference, repository and the chart's own name; checks a local chart's version."""
-    ref, version = params["chart_ref"], params["chart_version"]
-    local = os.path.sep in ref and not ref.startswith("oci://")
-    if not local:
-        name = ref.rstrip("/").rsplit("/", 1)[-1]
-        return ref, None if ref.startswith("oci://") else params["chart_repo"], name
-    doing = f"reading the chart {ref}"
-    _deps.require("PyYAML")
-    try:
-        if os.path.isdir(ref):
-            with open(os.path.join(ref, "Chart.yaml"), encoding="utf-8") as file:
-                about = _deps.yaml.safe_load(file)
-        else:
-            with tarfile.open(ref) as archive:
-                first = next(n for n in archive.getnames() if n.count("/") == 1)
-                member = archive.extractfile(f"{first.split('/')[0]}/Chart.yaml")
-                about = _deps.yaml.safe_load(member) if member else {}
-        found, name = str(about["version"]), str(about["name"])
-    except (OSError, tarfile.TarError, KeyError, TypeError, StopIteration) as error:
-        hint = "Check chart_ref: a directory or archive with a Chart.yaml."
-        raise OapipError(doing, f"chart not found: {error}", hint) from None
-    if found != version:
-        hint = "Set chart_version to the version of the chart, or chart_ref to another chart."
-        raise OapipError(doing, f"it is version {found}, not {version}", hint)
-    return ref, None, name
-
-
 def _present(
     params: Params, ctx: Context, settings: Settings, kube: Kube, deployer: Deployer
 ) -> Result:
-    ref, repo, chart_name = _chart(params)
-    chart = chart_of(params["chart_version"], params["allow_untested_chart"])
+    version = params["chart_version"]
+    ref, repo, chart_name = locate(params["chart_ref"], params["chart_repo"], version)
+    chart = chart_of(version, params["allow_untested_chart"])
     if chart.caveat:
         ctx.warn(f"{chart.caveat}; the version proved by this collection is {DEFAULT_VERSION}")
     current = observe(kube, settings.namespace, settings.release)

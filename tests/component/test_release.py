@@ -100,8 +100,9 @@ class Engine:
         return found
 
     def pod_of(self, part: str) -> dict[str, Any]:
-        spec: dict[str, Any] = self.get("Deployment", f"{self.name}-{part}")["spec"]
-        return spec["template"]
+        live = self.get("Deployment", f"{self.name}-{part}")
+        template: dict[str, Any] = live["spec"]["template"]
+        return template
 
     def broker_generation(self) -> int:
         return int(self.get("StatefulSet", f"{self.name}-rabbitmq")["metadata"]["generation"])

@@ -7,7 +7,9 @@ import copy
 import gzip
 import json
 import re
+import tarfile
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +30,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._helm import (
     Release,
     decode,
     documents,
+    locate,
     revisions,
 )
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
@@ -117,7 +120,7 @@ def applied(
 
 
 def _owned(obj: dict[str, Any]) -> dict[str, Any]:
-    fields = {
+    fields: dict[str, Any] = {
         f"f:{name}": {f"f:{key}": {} for key in obj["metadata"].get(name) or {}}
         for name in ("labels", "annotations")
     }
@@ -454,6 +457,20 @@ def test_the_newest_revision_comes_first_and_others_are_left_out() -> None:
     assert [(item.revision, item.status) for item in found] == [(10, "failed"), (2, "deployed")]
     assert found[0].values == {"a": 1}
     assert [obj["kind"] for obj in found[0].objects] == ["Service"]
+
+
+def test_a_chart_is_read_from_a_directory_and_from_an_archive(tmp_path: Path) -> None:
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo" / "Chart.yaml").write_text("name: zoo-project-dru\nversion: 0.10.3\n")
+    archive = tmp_path / "zoo.tgz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(tmp_path / "zoo", "zoo")
+    for path in (str(tmp_path / "zoo"), str(archive)):
+        assert locate(path, "https://repo", "0.10.3") == (path, None, "zoo-project-dru")
+        with pytest.raises(OapipError, match=r"it is version 0\.10\.3, not 0\.9\.1"):
+            locate(path, None, "0.9.1")
+    assert locate("zoo", "https://repo", "1") == ("zoo", "https://repo", "zoo")
+    assert locate("oci://r/a/zoo", "https://repo", "1") == ("oci://r/a/zoo", None, "zoo")
 
 
 def test_a_broken_release_secret_is_named() -> None:
