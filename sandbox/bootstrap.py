@@ -39,7 +39,10 @@ def main(arguments: list[str]) -> int:
         command = next((word for word in arguments if not word.startswith("-")), "")
         if command in (*STARTERS, "down"):
             lock.hand_over(lock.take(LOCK, f"make {command}"))
-        if (command not in READERS and command != "down") or not PYTHON.exists():
+        if command in (*READERS, "down"):
+            if not PYTHON.exists():
+                raise SandboxError("there is no sandbox here yet: run `make up` or `make demo`")
+        else:
             _prepare(REQUIREMENTS, tools=command in STARTERS)
         _become(["-m", "sandbox", *arguments])
     except SandboxError as error:
@@ -64,7 +67,7 @@ def _prepare(requirements: tuple[str, ...], *, tools: bool) -> None:
     if not lanes and not stale:
         return
     with _CacheLock(), Progress() as progress:
-        if not PYTHON.exists():
+        if not (PYTHON.exists() and (VENV / "bin/pip").is_file()):  # pip comes last
             with progress.step("Python environment"):
                 venv.create(VENV, with_pip=True, symlinks=True, clear=True)
         lanes = fetch.lanes() if tools else []  # another checkout may have made them meanwhile

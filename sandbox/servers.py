@@ -6,8 +6,8 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,7 +30,7 @@ from sandbox.paths import (
     VENV,
     write_private,
 )
-from sandbox.ports import Ports
+from sandbox.ports import Ports, is_free
 from sandbox.progress import Progress
 from sandbox.record import Settings, environment
 from sandbox.storage import server as storage
@@ -56,7 +56,6 @@ class Sandbox:
             Cluster(name, RUN / name, self.authority, self.ports)
             for name in (f"sandbox-{n}" for n in range(1, self.settings.clusters + 1))
         ]
-        self._kubectl_waits = threading.Lock()
 
     # --- what there is ------------------------------------------------------------------------
 
@@ -71,7 +70,7 @@ class Sandbox:
     def gateway_url(self, cluster: Cluster) -> str:
         return f"https://localhost:{cluster.port('gateway')}"
 
-    def socket(self, cluster: Cluster) -> Path:
+    def engine_socket(self, cluster: Cluster) -> Path:
         return cluster.folder / "engine.sock"
 
     def programs(self) -> list[Program]:
@@ -94,22 +93,25 @@ class Sandbox:
                 f"--kubeconfig={cluster.kubeconfig('sandbox-gateway')}",
                 f"--port={cluster.port('gateway')}",
                 f"--ca-file={self.ca_file}",
-                f"--engine-socket={self.socket(cluster)}",
+                f"--engine-socket={self.engine_socket(cluster)}",
                 f"--default-cert={default.certificate}",
                 f"--default-key={default.key}",
             ],
             "engine": [
                 f"--kubeconfig={cluster.kubeconfig('sandbox-engine')}",
-                f"--socket={self.socket(cluster)}",
+                f"--socket={self.engine_socket(cluster)}",
                 f"--state={cluster.folder / 'engine'}",
                 f"--ca-file={self.ca_file}",
             ],
         }
         python = [sys.executable, "-m"]
-        # Their Python may import the collection, never write bytecode next to it.
-        extra = {"PYTHONUNBUFFERED": "1"}
         return [
-            Program(cluster.program_name(part), [*python, f"sandbox.{part}", *command], extra)
+            Program(
+                cluster.program_name(part),
+                [*python, f"sandbox.{part}", *command],
+                {"PYTHONUNBUFFERED": "1"},
+                reads=sorted((Path(__file__).parent / part).rglob("*.py")),
+            )
             for part, command in commands.items()
             if _is_there(part)
         ]
@@ -120,7 +122,7 @@ class Sandbox:
         """Bring up what is not up; the same again changes nothing."""
         if not self.supervisor.is_running() and (taken := self.ports.forget_taken()):
             print(f"  ports taken by other programs meanwhile, new ones picked: {', '.join(taken)}")
-        _check_socket_paths([self.socket(cluster) for cluster in self.clusters])
+        _check_socket_paths([self.engine_socket(cluster) for cluster in self.clusters])
         with progress.step("configuration and certificates"):
             self._configure()
         with progress.step("supervisor"):
@@ -181,15 +183,11 @@ class Sandbox:
                 self.supervisor.wait(name, lambda c=cluster, r=ready: r(c), 60)  # type: ignore[misc]
 
     def _gateway_listens(self, cluster: Cluster) -> bool:
-        from sandbox.ports import is_free
-
         return not is_free(cluster.port("gateway"))
 
     def _engine_listens(self, cluster: Cluster) -> bool:
-        import socket
-
         with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self.socket(cluster))) == 0
+            return probe.connect_ex(str(self.engine_socket(cluster))) == 0
 
     # --- what others read ---------------------------------------------------------------------
 
@@ -225,7 +223,7 @@ class Sandbox:
                     "admin_kubeconfig": str(cluster.kubeconfig("sandbox-admin")),
                     "gateway_url": self.gateway_url(cluster),
                     "https_port": cluster.port("gateway"),
-                    "engine_socket": str(self.socket(cluster)),
+                    "engine_socket": str(self.engine_socket(cluster)),
                     "audit_log": str(cluster.audit_log),
                 }
                 for cluster in self.clusters
