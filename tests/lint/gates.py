@@ -158,6 +158,8 @@ def galaxy(log: TextIO) -> bool:
         *("python", "-m", "galaxy_importer.main", artifact.name),
         cwd=dist,
         GALAXY_IMPORTER_CHECK_REQUIRED_TAGS="1",
+        # Gate ansible-lint is stricter, and the importer gives its own run three minutes.
+        GALAXY_IMPORTER_RUN_ANSIBLE_LINT="False",
     )
     # The importer exits 0 whatever its lint finds.
     said = Path(log.name).read_text()[start:]
