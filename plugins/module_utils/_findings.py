@@ -47,7 +47,6 @@ VARIABLES: t.Dict[str, str] = {
     "stage_in_endpoint": "oapip_stagein_s3_endpoint",
     "stage_in_access_key": "oapip_stagein_s3_access_key",
     "stage_in_secret_key": "oapip_stagein_s3_secret_key",
-    "stage_in_bucket": "oapip_stagein_s3_bucket",
 }
 """The variable of the inventory that stands behind what a check looks at."""
 

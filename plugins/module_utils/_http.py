@@ -67,7 +67,7 @@ def send(
     url: str,
     doing: str,
     timeout: float = 30.0,
-    budget: float = 60.0,
+    budget: float = 30.0,
     retry: t.Optional[bool] = None,
     **kwargs: t.Any,
 ) -> t.Any:

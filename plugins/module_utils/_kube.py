@@ -48,7 +48,7 @@ Obj = t.Dict[str, t.Any]  # a Kubernetes object as decoded JSON
 FIELD_MANAGER = "eoepca.oapip"
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
-RETRY_SECONDS = 60.0
+RETRY_SECONDS = 30.0
 PAGE = 500
 
 

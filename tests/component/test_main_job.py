@@ -219,34 +219,6 @@ def test_another_route_for_our_host_stops_the_run(tmp_path: Path, servers: write
     assert [write.line() for write in servers.since(mark)] == []
 
 
-@pytest.fixture
-def poor_operator(sandbox: dict[str, Any]) -> Iterator[None]:
-    """The operator's role without the right to make claims and to bind cluster-admin."""
-    role = json.loads(kubectl(sandbox, "get", "clusterrole", "oapip-operator", "-o", "json"))
-    whole = json.dumps(role)
-    for rule in role["rules"]:
-        for taken in ("persistentvolumeclaims", "clusterroles"):
-            if taken in rule.get("resources", []) and set(rule["verbs"]) & {"create", "bind"}:
-                rule["verbs"] = [v for v in rule["verbs"] if v not in ("create", "bind")] or ["get"]
-    kubectl(sandbox, "replace", "-f", "-", stdin=json.dumps(role))
-    yield
-    latest = json.loads(kubectl(sandbox, "get", "clusterrole", "oapip-operator", "-o", "json"))
-    restored = json.loads(whole)
-    restored["metadata"]["resourceVersion"] = latest["metadata"]["resourceVersion"]
-    kubectl(sandbox, "replace", "-f", "-", stdin=json.dumps(restored))
-
-
-@pytest.mark.usefixtures("deployed", "poor_operator")
-def test_missing_rights_are_told_as_verbs_on_resources(
-    tmp_path: Path, servers: writes.Servers
-) -> None:
-    mark = servers.mark()
-    done = site(tmp_path, code=2)
-    assert "persistentvolumeclaims" in done.output
-    assert "bind" in done.output
-    assert [write.line() for write in servers.since(mark)] == []
-
-
 @pytest.mark.usefixtures("deployed")
 def test_removal_leaves_nothing_of_ours(
     tmp_path: Path, sandbox: dict[str, Any], admin: requests.Session
@@ -271,6 +243,34 @@ def test_removal_again_changes_nothing(tmp_path: Path, servers: writes.Servers) 
     mark = servers.mark()
     done = site(tmp_path, playbook=REMOVE)
     assert "changed=0" in done.output
+    assert [write.line() for write in servers.since(mark)] == []
+
+
+@pytest.fixture
+def poor_operator(sandbox: dict[str, Any]) -> Iterator[None]:
+    """The operator's role without the right to make claims and to bind cluster-admin."""
+    role = json.loads(kubectl(sandbox, "get", "clusterrole", "oapip-operator", "-o", "json"))
+    whole = json.dumps(role)
+    for rule in role["rules"]:
+        for taken in ("persistentvolumeclaims", "clusterroles"):
+            if taken in rule.get("resources", []) and set(rule["verbs"]) & {"create", "bind"}:
+                rule["verbs"] = [v for v in rule["verbs"] if v not in ("create", "bind")] or ["get"]
+    kubectl(sandbox, "replace", "-f", "-", stdin=json.dumps(role))
+    yield
+    latest = json.loads(kubectl(sandbox, "get", "clusterrole", "oapip-operator", "-o", "json"))
+    restored = json.loads(whole)
+    restored["metadata"]["resourceVersion"] = latest["metadata"]["resourceVersion"]
+    kubectl(sandbox, "replace", "-f", "-", stdin=json.dumps(restored))
+
+
+@pytest.mark.usefixtures("poor_operator")
+def test_missing_rights_are_told_as_verbs_on_resources(
+    tmp_path: Path, servers: writes.Servers
+) -> None:
+    mark = servers.mark()
+    done = site(tmp_path, code=2)
+    assert "persistentvolumeclaims" in done.output
+    assert "bind" in done.output
     assert [write.line() for write in servers.since(mark)] == []
 
 
