@@ -61,7 +61,7 @@ def observe(kube: Kube, namespace: str, release: str) -> Current:
 
     with ThreadPoolExecutor(len(LISTED)) as pool:
         objects = dict(row for rows in pool.map(listed, LISTED) for row in rows)
-    found = revisions((obj for (kind, _), obj in objects.items() if kind == "Secret"), release)
+    found = revisions((obj for (kind, _name), obj in objects.items() if kind == "Secret"), release)
     if found:
         objects.update(_others(kube, namespace, found[0]))
     return Current({**live, "kind": "Namespace"}, objects, found)
@@ -83,13 +83,13 @@ def password() -> str:
     """Letters and digits, a letter first: the chart prints it unquoted into several formats."""
     letters = string.ascii_letters + string.digits
     return secrets.choice(string.ascii_letters) + "".join(
-        secrets.choice(letters) for _ in range(31)
+        secrets.choice(letters) for _nth in range(31)
     )
 
 
 def make_credentials(ctx: Context) -> Credentials:
     """Credentials for a new release; in check mode placeholders."""
-    made = [GENERATED if ctx.check_mode else ctx.secret(password()) for _ in range(2)]
+    made = [GENERATED if ctx.check_mode else ctx.secret(password()) for _nth in range(2)]
     return Credentials("zoo", made[0], "zoo", made[1], "zoo")
 
 

@@ -12,12 +12,14 @@ https://helm.sh/docs/topics/advanced/#post-rendering
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
 import typing as t
 
-import yaml
+with contextlib.suppress(ImportError):  # `_deps` tells of it before Helm is run
+    import yaml
 
 _WORKLOAD = re.compile(r"(?m)^kind:\s*['\"]?(Deployment|StatefulSet|DaemonSet|Job|Pod)['\"]?\s*$")
 

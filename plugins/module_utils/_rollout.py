@@ -164,7 +164,7 @@ class Rollout:
         for event in events:
             owner = event["involvedObject"]
             fresh = f"{event['metadata'].get('uid')}/{event.get('count')}" not in self._old_events
-            if fresh and any(owner.get("name", "").startswith(name) for _, name in self.names):
+            if fresh and any(owner.get("name", "").startswith(name) for _kind, name in self.names):
                 subject = f"{owner.get('kind')} {owner.get('name')}"
                 found.append(Trouble("FailedCreate", subject, event.get("message", "")))
         return found

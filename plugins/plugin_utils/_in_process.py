@@ -69,7 +69,12 @@ class InProcessAction(ActionBase):
         spec.pop("supports_check_mode", None)
         checked = ArgumentSpecValidator(**spec).validate(plain(self._task.args))
         for deprecation in checked._deprecations:
-            display.deprecated(**{k: v for k, v in deprecation.items() if k != "name"})
+            display.deprecated(
+                deprecation["msg"],
+                version=deprecation.get("version"),
+                date=deprecation.get("date"),
+                collection_name=deprecation.get("collection_name") or "eoepca.oapip",
+            )
         if checked.error_messages:
             errors = "; ".join(str(message) for message in checked.error_messages)
             unsupported = any(isinstance(error, UnsupportedError) for error in checked.errors)
@@ -111,5 +116,5 @@ def plain(value: t.Any) -> t.Any:
         return [plain(item) for item in value]
     for kind in (bool, str, int, float):
         if isinstance(value, kind):
-            return value if type(value) is bool else kind(value)
+            return kind(value)
     return value
