@@ -32,6 +32,9 @@ POM = ROOT / "sandbox/keycloak/pom.xml"
 KEYCLOAK = CACHE / "keycloak"
 KEYCLOAK_OPTIONS = ("--db=dev-file", "--health-enabled=true", "--cache=local")
 
+#: No debug information, which the linker would strip anyway: a sixth less work.
+COMPILER = "-gcflags=all=-dwarf=false"
+
 #: Folder below sandbox/go, and the linker flags that tell its binaries their version.
 BUILDS = {
     "kubernetes": "-X k8s.io/component-base/version.gitVersion={k8s.io/kubernetes}",
@@ -140,16 +143,8 @@ def _build(name: str) -> Artifact:
 
     def make(log: Path) -> None:
         with tempfile.TemporaryDirectory(dir=_folder("tmp")) as temporary:
-            command: list[str | Path] = [
-                _go(folder, log),
-                "build",
-                "-ldflags",
-                flags,
-                "-o",
-                f"{temporary}/",
-                "tool",
-            ]
-            run(command, log, _go_environment(), folder)
+            options = [COMPILER, "-ldflags", flags, "-o", f"{temporary}/"]
+            run([_go(folder, log), "build", *options, "tool"], log, _go_environment(), folder)
             built = sorted(Path(temporary).iterdir())
             if name == "etcd":  # its package is called server
                 built = [built[0].rename(built[0].with_name("etcd"))]
@@ -164,6 +159,7 @@ def _go_environment() -> dict[str, str]:
     return {
         "GOMODCACHE": str(_folder("go/mod")),
         "GOCACHE": str(_folder("go/build")),
+        "GOTMPDIR": str(_folder("tmp")),
         "GOFLAGS": "-mod=readonly -modcacherw -trimpath -buildvcs=false",
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
