@@ -32,7 +32,8 @@ summary:  ## what runs where, and how to go on
 venv:  ## the Python environment only
 	@$(RUN) -c ''
 
-test: lint unit component molecule  ## every check of the project
+test: lint molecule  ## every check of the project: lint, molecule, then unit and component tests
+	@$(RUN) -m pytest -q tests/unit tests/component
 
 lint: venv  ## sanity, ansible-lint, ruff, mypy, documentation, licences, the built artifact
 	@$(PYTHON) -m tests.lint
