@@ -35,7 +35,7 @@ venv:  ## the Python environment only
 test: lint molecule  ## every check of the project: lint, molecule, then unit and component tests
 	@$(RUN) -m pytest -q tests/unit tests/component
 
-lint: venv  ## sanity, ansible-lint, ruff, mypy, documentation, licences, the built artifact
+lint:  ## sanity, ansible-lint, ruff, mypy, documentation, licences, the built artifact
 	@$(PYTHON) -m tests.lint
 
 unit:  ## tests that need no server
