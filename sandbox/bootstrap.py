@@ -11,7 +11,9 @@ import fcntl
 import os
 import sys
 import venv
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -72,12 +74,22 @@ def _prepare(requirements: tuple[str, ...], *, tools: bool) -> None:
                 venv.create(VENV, with_pip=True, symlinks=True, clear=True)
         lanes = fetch.lanes() if tools else []  # another checkout may have made them meanwhile
         with ThreadPoolExecutor(len(lanes) + 1) as pool:
-            futures = [pool.submit(_make_all, progress, lane) for lane in lanes]
+            work = [partial(_make_all, progress, lane) for lane in lanes]
             if stale:
-                futures.append(pool.submit(_install, progress, requirements))
-            errors = [future.exception() for future in futures]
-        for error in filter(None, errors):
-            raise error
+                work.append(partial(_install, progress, requirements))
+            done = list(pool.map(partial(_told_at_once, progress), work))
+    if not all(done):
+        raise SandboxError("not all is there (see above); what is done is kept: try again")
+
+
+def _told_at_once(progress: Progress, work: Callable[[], None]) -> bool:
+    """Do it; a failure is told now, the other lanes go on."""
+    try:
+        work()
+    except SandboxError as error:
+        progress.say(explain(error))
+        return False
+    return True
 
 
 def _check(*, cold: bool, tools: bool) -> None:

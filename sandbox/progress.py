@@ -60,9 +60,10 @@ class Progress:
                 self._running.pop(name, None)
             if self._live:
                 self._live.remove_task(task)
-            self._say(f"{mark} {name:<42} {time.monotonic() - started:6.1f} s")
+            self.say(f"{mark} {name:<42} {time.monotonic() - started:6.1f} s")
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """A line of its own, above what runs."""
         if self._live:
             self._live.console.print(line, markup=False, highlight=False)
         else:
@@ -74,4 +75,4 @@ class Progress:
                 now = time.monotonic()
                 parts = [f"{name} {now - since:.0f} s" for name, since in self._running.items()]
             if parts:
-                self._say("… " + ", ".join(parts))
+                self.say("… " + ", ".join(parts))
