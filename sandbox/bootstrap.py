@@ -121,8 +121,8 @@ def _install(progress: Progress, requirements: tuple[str, ...]) -> None:
         log = LOGS / "fetch-python.log"
         log.unlink(missing_ok=True)
         options = [word for name in requirements for word in ("-r", name)]
-        pip: list[str | Path] = [PYTHON, "-m", "pip", "install", "-c", CONSTRAINTS, *options]
-        fetch.run(pip, log, fetch.pip_environment())
+        pip: list[str | Path] = [PYTHON, "-m", "pip", "install", "--no-compile"]
+        fetch.run([*pip, "-c", CONSTRAINTS, *options], log, fetch.pip_environment())
         stamp, digest = _stamp(requirements)
         stamp.write_text(digest, encoding="utf-8")
 
