@@ -175,7 +175,7 @@ def acquire(
                     doing,
                     f"{who} holds it",
                     hint,
-                    extra={"holder": spec.get("holderIdentity"), "since": spec.get("acquireTime")},
+                    extra={"held_by": spec.get("holderIdentity"), "since": spec.get("acquireTime")},
                 )
             if who != said:
                 said = who
@@ -193,6 +193,11 @@ def acquire(
         try:
             return (kube.create(mine) if lease is None else kube.replace(mine)), loser
         except OapipError as error:
+            if lease is None and error.status == 404:
+                hint = (
+                    f"Create the namespace {claim.namespace}, or name another with lock_namespace."
+                )
+                raise OapipError(doing, error.reason, hint, 404, error.path) from None
             if error.status not in (404, 409):
                 raise
         deadline.clock.sleep(0.2)  # somebody was faster: look who

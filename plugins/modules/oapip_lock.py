@@ -64,12 +64,23 @@ options:
       - Seconds after which a lock that is not renewed may be taken over.
     type: int
     default: 3600
+  cluster_uid:
+    description:
+      - UID that the namespace C(kube-system) must have. Another cluster's lock is not taken.
+    type: str
   record:
     description:
       - Notes for later runs, written as annotations on O(namespace) when the lock is given back.
       - Empty values are left out, and nothing is written where all is noted already.
     type: dict
     default: {}
+  forget:
+    description:
+      - Names of notes that hold no longer. They are taken off O(namespace) when the lock is given
+        back.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -88,20 +99,28 @@ EXAMPLES = r"""
 
 RETURN = r"""
 holder:
-  description: Name of the run that holds the lock; when the module fails, of the other one.
-  returned: always
+  description: Name of this run.
+  returned: success
   type: str
   sample: ops@build-7:4242-9f3c
 held:
   description: Whether this run holds the lock now.
   returned: success
   type: bool
+held_by:
+  description: Name of the other run that holds the lock.
+  returned: when the lock could not be taken
+  type: str
+cluster_uid:
+  description: UID of the namespace C(kube-system).
+  returned: when O(state=held), where it may be read
+  type: str
 taken_over_from:
   description: Holder that lost the lock; empty where nobody did.
   returned: success
   type: str
 recorded:
-  description: Notes that were written.
+  description: Notes that were written; of a note that was taken off the value is empty.
   returned: success
   type: dict
 changes:
@@ -127,6 +146,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube, ur
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     ModuleSpec,
+    OapipError,
     Params,
     Result,
     run_module,
@@ -145,7 +165,9 @@ SPEC = ModuleSpec(
         "pid": {"type": "int"},
         "wait": {"type": "int", "default": 0},
         "duration": {"type": "int", "default": 3600},
+        "cluster_uid": {"type": "str"},
         "record": {"type": "dict", "default": {}},
+        "forget": {"type": "list", "elements": "str", "default": []},
     },
     required_if=[["state", "released", ["holder"]]],
     supports_check_mode=True,
@@ -161,9 +183,33 @@ def default_holder(pid: t.Optional[int]) -> str:
     return f"{user}@{socket.gethostname()}:{pid or os.getpid()}-{secrets.token_hex(2)}"
 
 
-def note(kube: Kube, namespace: str, record: Params, ctx: Context) -> t.Dict[str, str]:
-    """Write what is new of the notes on the namespace; return it."""
-    wanted = {f"{MARK}{key}": str(value) for key, value in record.items() if value}
+def uid_of(kube: Kube, wish: t.Optional[str]) -> str:
+    """Return which cluster this is; without a wish, nothing where that may not be read.
+
+    :raises OapipError: it is another one than wished.
+    """
+    try:
+        system = kube.get(url_of("Namespace", name="kube-system")) or {"metadata": {}}
+    except OapipError as error:
+        if wish or error.status != 403:
+            raise
+        return ""
+    uid = str(system["metadata"].get("uid", ""))
+    if wish and uid != wish:
+        raise OapipError(
+            f"looking which cluster {kube.host} is",
+            f"it is the one with UID {uid}, not {wish}",
+            "Give the kubeconfig and context of the right cluster, or correct oapip_cluster_uid.",
+        )
+    return uid
+
+
+def note(
+    kube: Kube, namespace: str, record: Params, ctx: Context, forget: t.Sequence[str] = ()
+) -> t.Dict[str, str]:
+    """Write what is new of the notes on the namespace; return it, a forgotten one as empty."""
+    wanted: t.Dict[str, t.Optional[str]] = {f"{MARK}{key}": None for key in forget}
+    wanted.update({f"{MARK}{key}": str(value) for key, value in record.items() if value})
     if not wanted:
         return {}
     path = url_of("Namespace", name=namespace)
@@ -174,7 +220,7 @@ def note(kube: Kube, namespace: str, record: Params, ctx: Context) -> t.Dict[str
     new = {key: value for key, value in wanted.items() if have.get(key) != value}
     if new and not ctx.check_mode:
         kube.patch(path, {"metadata": {"annotations": new}})
-    return {key[len(MARK) :]: value for key, value in new.items()}
+    return {key[len(MARK) :]: value or "" for key, value in new.items()}
 
 
 def run(params: Params, ctx: Context) -> Result:
@@ -190,15 +236,25 @@ def run(params: Params, ctx: Context) -> Result:
     recorded: t.Dict[str, str] = {}
     loser: t.Optional[str] = None
     if params["state"] == "held":
+        uid = uid_of(kube, params["cluster_uid"])
         lease, loser = _lease.acquire(kube, claim, Deadline(float(params["wait"])), ctx)
         held = lease["spec"]["holderIdentity"] == claim.holder and not ctx.check_mode
     else:
-        recorded = note(kube, params["namespace"], params["record"], ctx)
+        uid = ""
         held = False
-        if not _lease.release(kube, claim, ctx) and not ctx.check_mode:
-            ctx.warn(f"the lock {claim.namespace}/{claim.name} was not held by {claim.holder}")
+        try:  # a note that cannot be written is no reason to keep the lock
+            recorded = note(kube, params["namespace"], params["record"], ctx, params["forget"])
+        finally:
+            if not _lease.release(kube, claim, ctx) and not ctx.check_mode:
+                ctx.warn(f"the lock {claim.namespace}/{claim.name} was not held by {claim.holder}")
+    facts = {"cluster_uid": uid} if uid else {}
     return _plan.result(
-        [], holder=claim.holder, held=held, taken_over_from=loser or "", recorded=recorded
+        [],
+        holder=claim.holder,
+        held=held,
+        taken_over_from=loser or "",
+        recorded=recorded,
+        **facts,
     )
 
 

@@ -78,6 +78,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils import _plan, _report
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     ModuleSpec,
+    OapipError,
     Params,
     Result,
     run_module,
@@ -110,7 +111,11 @@ def run(params: Params, ctx: Context) -> Result:
     report = _report.build(
         ctx.host, ctx.check_mode, params["reason"], params["stages"], params["proof"]
     )
-    write(path, report)
+    try:
+        write(path, report)
+    except OSError as error:
+        doing, hint = f"writing the report {path}", "Set oapip_report_dir to a folder of yours."
+        raise OapipError(doing, str(error.strerror or error), hint) from None
     for line in _report.summary(report):
         ctx.say(line)
     return _plan.result([], report=report, path=str(path))

@@ -41,7 +41,7 @@ options:
     default: {}
   realms:
     description:
-      - Keycloak server of each host of the play.
+      - Keycloak realm of each host of the play, as a URL; empty where a host has none.
     type: dict
     default: {}
   roles_path:

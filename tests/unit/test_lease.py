@@ -16,6 +16,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube
 from ansible_collections.eoepca.oapip.plugins.module_utils._lease import Claim
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Clock, Deadline
+from ansible_collections.eoepca.oapip.plugins.modules import oapip_lock
 
 Json = dict[str, Any]
 NOW = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
@@ -130,7 +131,55 @@ def test_waits_and_says_for_whom() -> None:
 def test_gives_up_and_says_for_whom() -> None:
     with pytest.raises(OapipError, match="you@there:2 since 2026-11-22") as caught:
         _lease.acquire(Fake(lease()), MINE, deadline(0), Context())
-    assert caught.value.extra["holder"] == OTHER.holder
+    assert caught.value.extra["held_by"] == OTHER.holder
+    assert "holder" not in caught.value.extra  # whoever gives `lock.holder` back must not free it
+
+
+def test_a_namespace_that_is_not_there_is_told() -> None:
+    class Nowhere(Fake):
+        def create(self, obj: Any, namespace: str | None = None) -> Json:  # noqa: ARG002
+            raise OapipError("creating", 'namespaces "typo" not found', status=404)
+
+    with pytest.raises(OapipError, match=r"not found.*lock_namespace"):
+        _lease.acquire(Nowhere(None), MINE, deadline(0), Context())
+
+
+class Cluster(Fake):
+    """A namespace with notes, and a kube-system."""
+
+    def __init__(self, refused: bool = False, **notes: str) -> None:
+        marked = {oapip_lock.MARK + key: value for key, value in notes.items()}
+        super().__init__({"metadata": {"uid": "u-1", "annotations": marked}})
+        self.host = "https://there"
+        self.refused = refused
+        self.patches: list[Any] = []
+
+    def get(self, path: str, **query: str) -> Json | None:
+        if self.refused:
+            raise OapipError("reading", "forbidden", status=403)
+        return super().get(path, **query)
+
+    def patch(self, path: str, body: Any, dry_run: bool = False) -> Json:  # noqa: ARG002
+        self.patches.append(body["metadata"]["annotations"])
+        return {}
+
+
+def test_a_note_is_forgotten_once() -> None:
+    there = Cluster(proved="a", probed="b")
+    assert oapip_lock.note(there, "zoo", {"probed": "b"}, Context(), ["proved"]) == {"proved": ""}
+    assert there.patches == [{"oapip.eoepca.org/proved": None}]
+    gone = Cluster(probed="b")
+    assert oapip_lock.note(gone, "zoo", {"probed": "b"}, Context(), ["proved"]) == {}
+    assert gone.patches == []
+
+
+def test_another_cluster_is_refused() -> None:
+    assert oapip_lock.uid_of(Cluster(), None) == oapip_lock.uid_of(Cluster(), "u-1") == "u-1"
+    with pytest.raises(OapipError, match="UID u-1, not u-2"):
+        oapip_lock.uid_of(Cluster(), "u-2")
+    assert oapip_lock.uid_of(Cluster(refused=True), None) == ""
+    with pytest.raises(OapipError, match="forbidden"):
+        oapip_lock.uid_of(Cluster(refused=True), "u-1")
 
 
 def test_takes_over_with_a_warning() -> None:
