@@ -181,6 +181,9 @@ def find(store: Store, params: Params) -> t.Tuple[str, t.Tuple[int, int]]:
 
 def run(params: Params, ctx: Context) -> Result:
     """Store, find or delete the picture."""
+    if not params["key"]:
+        doing = f"reading the options of a picture in bucket {params['bucket']}"
+        raise OapipError(doing, "key is empty", "It would match every object: give a key.")
     store, bucket, key = Store(params), params["bucket"], params["key"]
     size = (params["width"], params["height"])
     if params["state"] == "found":
