@@ -54,11 +54,17 @@ def session(validate_certs: bool = True, ca_path: t.Optional[str] = None) -> t.A
     made = requests.Session()
     made.verify = (ca_path or True) if validate_certs else False
     made.headers["User-Agent"] = USER_AGENT
+    made.auth = _as_it_is
     if not validate_certs:
         import urllib3
 
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return made
+
+
+def _as_it_is(request: t.Any) -> t.Any:
+    """Leave a request alone, where requests would put the login of a ``.netrc`` over ours."""
+    return request
 
 
 def send(
@@ -122,7 +128,10 @@ def unreachable(doing: str, url: str, error: BaseException) -> OapipError:
     else:
         hint = "Check the URL, the name resolution, proxies and that the server is up."
     return OapipError(
-        doing, f"no answer from {where.scheme}://{where.netloc}: {text}", hint, path=where.path
+        doing,
+        f"no answer from {where.scheme}://{where.netloc.rpartition('@')[2]}: {text}",
+        hint,
+        path=where.path,
     )
 
 

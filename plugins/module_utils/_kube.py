@@ -318,7 +318,7 @@ class Kube:
                     raise self._unreachable(method, path, error) from None
             else:
                 if answer.status < 400:
-                    return dict(json.loads(data)) if data else {}
+                    return _decoded(method, path, answer.status, data)
                 wait = pause(attempt, answer.headers.get("Retry-After"))
                 again = answer.status == 429 or (safe and answer.status in TRANSIENT | {500})
                 if not again or wait >= deadline.left:
@@ -372,6 +372,14 @@ def _doing(method: str, path: str) -> str:
 def _hopeless(error: BaseException) -> bool:
     """Whether no repetition helps: a certificate that is not trusted, a name that is wrong."""
     return isinstance(error, (urllib3.exceptions.SSLError, urllib3.exceptions.LocationValueError))
+
+
+def _decoded(method: str, path: str, status: int, data: bytes) -> Obj:
+    try:
+        return dict(json.loads(data)) if data else {}
+    except (ValueError, TypeError):
+        reason, hint = "the answer is no JSON object", "Is there a proxy or login page in between?"
+        raise OapipError(_doing(method, path), reason, hint, status, path) from None
 
 
 def _failure(method: str, path: str, status: int, data: bytes) -> OapipError:

@@ -67,6 +67,9 @@ class OapipError(Exception):
         self.extra = dict(extra or {})
         super().__init__(self.text())
 
+    def __str__(self) -> str:
+        return self.text()  # a hint that was given later is told too
+
     def text(self) -> str:
         """One sentence for ``msg``: doing, status, reason, cure."""
         status = f" (HTTP {self.status})" if self.status is not None else ""

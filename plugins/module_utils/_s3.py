@@ -32,21 +32,30 @@ class Store:
         verify: t.Union[bool, str] = params.get("ca_path") or True
         if params.get("validate_certs") is False:
             verify = False
-        self.client = boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name=self.region,
-            aws_access_key_id=params["access_key"],
-            aws_secret_access_key=params["secret_key"],
-            verify=verify,
-            config=botocore.config.Config(
-                connect_timeout=min(10, params.get("timeout") or 30),
-                read_timeout=params.get("timeout") or 30,
-                retries={"mode": "standard", "total_max_attempts": 4},
-                s3={"addressing_style": "path"},
-                signature_version="s3v4",
-            ),
+        config = botocore.config.Config(
+            connect_timeout=min(10, params.get("timeout") or 30),
+            read_timeout=params.get("timeout") or 30,
+            retries={"mode": "standard", "total_max_attempts": 4},
+            s3={"addressing_style": "path"},
+            signature_version="s3v4",
+            # many stores that speak S3 refuse the checksums that AWS introduced in 2025
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
         )
+        try:
+            # a session of its own: the default one must not be shared by threads
+            self.client = boto3.session.Session().client(
+                "s3",
+                endpoint_url=self.endpoint,
+                region_name=self.region,
+                aws_access_key_id=params["access_key"],
+                aws_secret_access_key=params["secret_key"],
+                verify=verify,
+                config=config,
+            )
+        except (botocore.exceptions.BotoCoreError, ValueError) as error:
+            hint = "Give the endpoint as a URL, like https://s3.example.org."
+            raise OapipError(f"connecting to {self.endpoint}", root_cause(error), hint) from None
 
     def call(
         self, doing: str, operation: str, **arguments: t.Any

@@ -7,10 +7,11 @@ import http.server
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from ansible_collections.eoepca.oapip.plugins.module_utils import _http
+from ansible_collections.eoepca.oapip.plugins.module_utils import _http, _s3
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -130,3 +131,33 @@ def test_html_is_not_json(server: Scripted) -> None:
 )
 def test_the_words_of_each_server(body: object, words: str) -> None:
     assert _http.words(body) == words
+
+
+def test_netrc_does_not_log_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither in place of our token nor in place of a stranger without one."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login root password hush\n", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(netrc))
+    http = _http.session()
+    asked = [
+        http.prepare_request(_http.requests.Request("GET", "http://there/", headers=headers))
+        for headers in ({}, {"Authorization": "Bearer ours"})
+    ]
+    assert [one.headers.get("Authorization") for one in asked] == [None, "Bearer ours"]
+
+
+def test_the_login_in_a_url_is_not_told() -> None:
+    told = str(_http.unreachable("asking", "https://me:hush@there:1/x", OSError("refused")))
+    assert "https://there:1: refused" in told
+    assert "hush" not in told
+
+
+def test_a_hint_given_later_is_told() -> None:
+    error = OapipError("asking", "refused")
+    error.hint = "Wait."
+    assert str(error) == error.as_result()["msg"] == "asking: refused. Wait."
+
+
+def test_an_s3_endpoint_without_scheme_is_told() -> None:
+    with pytest.raises(OapipError, match="Invalid endpoint"):
+        _s3.Store({"endpoint": "s3.example.org", "access_key": "a", "secret_key": "b"})
