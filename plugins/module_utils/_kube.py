@@ -147,6 +147,7 @@ class Kube:
         kubernetes: t.Any = _deps.kubernetes
         settings = kubernetes.client.Configuration()
         failure = kubernetes.config.ConfigException
+        broken = (failure, OSError, TypeError, ValueError, _deps.yaml.YAMLError)
         doing = f"loading the kubeconfig {kubeconfig or '(default)'}"
         if context:
             doing += f", context {context}"
@@ -157,15 +158,15 @@ class Kube:
                 client_configuration=settings,
                 persist_config=False,
             )
-        except (failure, OSError) as error:
+        except broken as error:
             if kubeconfig or context:
                 hint = "Check the options kubeconfig and kube_context."
-                raise OapipError(doing, str(error), hint) from None
+                raise OapipError(doing, root_cause(error), hint) from None
             try:
                 kubernetes.config.load_incluster_config(client_configuration=settings)
             except failure:
                 hint = "Set the option kubeconfig or the environment variable KUBECONFIG."
-                raise OapipError(doing, str(error), hint) from None
+                raise OapipError(doing, root_cause(error), hint) from None
         return cls(kubernetes.client.ApiClient(settings))
 
     def close(self) -> None:

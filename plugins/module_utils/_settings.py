@@ -106,11 +106,14 @@ def incomplete(names: t.Iterable[str], values: t.Mapping[str, t.Any]) -> t.List[
     given = set(names)
     if str(values.get("oapip_oidc_enabled", True)).lower() in ("false", "no", "0", "off"):
         return []
+    off = "or oapip_oidc_enabled: false"
+    mistakes = []
+    if values.get("oapip_gateway") == "ingress":
+        mistakes.append(f"oapip_gateway: an Ingress cannot ask Keycloak: use apisix ({off})")
     needed = list(KEYCLOAK)
     if "oapip_keycloak_admin_client_secret" in given:
         needed = needed[:1]
-    off = "or oapip_oidc_enabled: false"
-    return [f"{name}: must be set ({off})" for name in needed if name not in given]
+    return mistakes + [f"{name}: must be set ({off})" for name in needed if name not in given]
 
 
 def shared(host: str, clients: t.Mapping[str, str], servers: t.Mapping[str, str]) -> t.List[str]:

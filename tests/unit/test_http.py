@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.eoepca.oapip.plugins.module_utils import _http, _s3
+from ansible_collections.eoepca.oapip.plugins.module_utils import _http, _kube, _s3
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -161,3 +161,11 @@ def test_a_hint_given_later_is_told() -> None:
 def test_an_s3_endpoint_without_scheme_is_told() -> None:
     with pytest.raises(OapipError, match="Invalid endpoint"):
         _s3.Store({"endpoint": "s3.example.org", "access_key": "a", "secret_key": "b"})
+
+
+@pytest.mark.parametrize("text", ["a: [b", "just text", ""])
+def test_a_kubeconfig_that_is_none_is_told(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(OapipError, match="loading the kubeconfig"):
+        _kube.Kube.connect(str(path))

@@ -54,6 +54,13 @@ def test_keycloak_is_not_needed_without_oidc(settings: _settings.Settings) -> No
     assert mistakes({**values, "oapip_oidc_enabled": False}, settings) == []
 
 
+def test_an_ingress_cannot_ask_keycloak(settings: _settings.Settings) -> None:
+    found = mistakes({**MINIMAL, "oapip_gateway": "ingress"}, settings)
+    assert found[0].startswith("oapip_gateway: an Ingress cannot ask Keycloak")
+    values = {**MINIMAL, "oapip_gateway": "ingress", "oapip_oidc_enabled": False}
+    assert mistakes(values, settings) == []
+
+
 def test_an_unknown_name_is_told_with_the_one_that_was_meant(
     settings: _settings.Settings,
 ) -> None:
