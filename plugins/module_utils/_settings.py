@@ -116,12 +116,14 @@ def incomplete(names: t.Iterable[str], values: t.Mapping[str, t.Any]) -> t.List[
     return mistakes + [f"{name}: must be set ({off})" for name in needed if name not in given]
 
 
-def shared(host: str, clients: t.Mapping[str, str], servers: t.Mapping[str, str]) -> t.List[str]:
-    """Return a mistake where another cluster of the play has our client on our server."""
-    ours = (servers.get(host), clients.get(host))
-    twins = sorted(
-        name for name in clients if name != host and (servers.get(name), clients[name]) == ours
-    )
-    if not twins or not ours[0]:
+def shared(host: str, lines: t.Iterable[str]) -> t.List[str]:
+    """Return a mistake where another cluster has our client in our realm.
+
+    :param lines: host, client and realm of each cluster; no realm where Keycloak is not asked.
+    """
+    clients = {name: rest for name, *rest in (line.split() for line in lines if line.strip())}
+    ours = clients.get(host, [])
+    twins = sorted(name for name, its in clients.items() if name != host and its == ours)
+    if not twins or len(ours) < 2:
         return []
-    return [f"oapip_client_id: {ours[1]} is also the client of {', '.join(twins)}"]
+    return [f"oapip_client_id: {ours[0]} is also the client of {', '.join(twins)}"]

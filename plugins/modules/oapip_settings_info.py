@@ -36,14 +36,11 @@ options:
     required: true
   clients:
     description:
-      - Keycloak client of each host of the play.
-    type: dict
-    default: {}
-  realms:
-    description:
-      - Keycloak realm of each host of the play, as a URL; empty where a host has none.
-    type: dict
-    default: {}
+      - A line for each host of the inventory, to tell who shares a Keycloak client. It has the
+        host, its client, and the URL of the realm where Keycloak protects the host.
+    type: list
+    elements: str
+    default: []
   roles_path:
     description:
       - Folder of the roles on the controller.
@@ -93,8 +90,7 @@ SPEC = ModuleSpec(
     argument_spec={
         "names": {"type": "list", "elements": "str", "required": True},
         "values": {"type": "dict", "required": True},
-        "clients": {"type": "dict", "default": {}},
-        "realms": {"type": "dict", "default": {}},
+        "clients": {"type": "list", "elements": "str", "default": []},
         "roles_path": {"type": "path", "required": True},
         "playbooks_path": {"type": "path", "required": True},
     },
@@ -110,7 +106,7 @@ def run(params: Params, ctx: Context) -> Result:
         *_settings.missing(params["names"], settings),
         *_settings.wrong(params["values"], settings),
         *_settings.incomplete(params["names"], params["values"]),
-        *_settings.shared(ctx.host, params["clients"], params["realms"]),
+        *_settings.shared(ctx.host, params["clients"]),
     ]
     if mistakes:
         raise OapipError(

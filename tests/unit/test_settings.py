@@ -97,10 +97,13 @@ def test_text_that_means_a_number_is_fine(settings: _settings.Settings) -> None:
 
 
 def test_two_clusters_may_not_share_a_client() -> None:
-    server = "https://auth.example.org"
-    servers = {"a": server, "b": server, "c": "https://other.example.org"}
-    clients = dict.fromkeys(servers, "oapip-engine")
-    assert _settings.shared("a", clients, servers) == [
-        "oapip_client_id: oapip-engine is also the client of b"
+    realm = "https://auth.example.org/realms/eoepca"
+    lines = [
+        *(f"{host} oapip-engine {realm}" for host in "ab"),
+        "c oapip-engine https://auth.example.org/realms/other",
+        "d oapip-engine",
+        "",
+        "e oapip-engine",
     ]
-    assert _settings.shared("c", clients, servers) == []
+    assert _settings.shared("a", lines) == ["oapip_client_id: oapip-engine is also the client of b"]
+    assert [_settings.shared(host, lines) for host in "cdex"] == [[], [], [], []]
