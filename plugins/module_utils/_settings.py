@@ -119,11 +119,12 @@ def incomplete(names: t.Iterable[str], values: t.Mapping[str, t.Any]) -> t.List[
 def shared(host: str, lines: t.Iterable[str]) -> t.List[str]:
     """Return a mistake where another cluster has our client in our realm.
 
-    :param lines: host, client and realm of each cluster; no realm where Keycloak is not asked.
+    :param lines: host, client, server, realm of each cluster, and whether Keycloak is asked there.
     """
-    clients = {name: rest for name, *rest in (line.split() for line in lines if line.strip())}
-    ours = clients.get(host, [])
-    twins = sorted(name for name, its in clients.items() if name != host and its == ours)
-    if not twins or len(ours) < 2:
+    # without a server there is a word less
+    rows = [line.split() for line in lines if len(line.split()) == 5]
+    clients = {row[0]: row[1:4] for row in rows if row[4].lower() == "true"}
+    twins = sorted(name for name in clients if name != host and clients[name] == clients.get(host))
+    if not twins:
         return []
-    return [f"oapip_client_id: {ours[0]} is also the client of {', '.join(twins)}"]
+    return [f"oapip_client_id: {clients[host][0]} is also the client of {', '.join(twins)}"]

@@ -36,8 +36,8 @@ options:
     required: true
   clients:
     description:
-      - A line for each host of the inventory, to tell who shares a Keycloak client. It has the
-        host, its client, and the URL of the realm where Keycloak protects the host.
+      - A line for each host of the inventory, to tell who shares a Keycloak client. Its words are
+        the host, its client, Keycloak's URL, the realm, and whether Keycloak protects the host.
     type: list
     elements: str
     default: []

@@ -97,13 +97,14 @@ def test_text_that_means_a_number_is_fine(settings: _settings.Settings) -> None:
 
 
 def test_two_clusters_may_not_share_a_client() -> None:
-    realm = "https://auth.example.org/realms/eoepca"
     lines = [
-        *(f"{host} oapip-engine {realm}" for host in "ab"),
-        "c oapip-engine https://auth.example.org/realms/other",
-        "d oapip-engine",
-        "",
-        "e oapip-engine",
+        "a oapip-engine https://auth.example.org eoepca True",
+        " b oapip-engine https://auth.example.org eoepca True",
+        " c oapip-engine https://auth.example.org other True",
+        " d oapip-engine https://auth.example.org eoepca False",
+        " e oapip-engine  eoepca True",
+        " f oapip-engine  eoepca True",
+        " ",
     ]
     assert _settings.shared("a", lines) == ["oapip_client_id: oapip-engine is also the client of b"]
     assert [_settings.shared(host, lines) for host in "cdex"] == [[], [], [], []]
