@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _http, _kube, _s3
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
@@ -140,7 +141,7 @@ def test_netrc_does_not_log_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setenv("NETRC", str(netrc))
     http = _http.session()
     asked = [
-        http.prepare_request(_http.requests.Request("GET", "http://there/", headers=headers))
+        http.prepare_request(requests.Request("GET", "http://there/", headers=headers))
         for headers in ({}, {"Authorization": "Bearer ours"})
     ]
     assert [one.headers.get("Authorization") for one in asked] == [None, "Bearer ours"]
