@@ -46,6 +46,8 @@ def _call(log: TextIO, venv: Path, *command: str, cwd: Path = TREE, **extra: str
     done = subprocess.run(
         command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
     )
+    if done.returncode < 0:
+        log.write(f"{command[0]} was ended by signal {-done.returncode}\n")
     return done.returncode == 0
 
 
