@@ -56,7 +56,7 @@ options:
   ca_path:
     description:
       - File with the PEM certificates of the authorities to trust for this server.
-      - Without it, the authorities of the system are trusted.
+      - Without it, the authorities that Python's libraries bring are trusted.
     type: path
   timeout:
     description:
