@@ -151,7 +151,6 @@ def _run(command: list[str]) -> str:
     env.setdefault("PIP_CACHE_DIR", str(CACHE / "pip"))
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
-        raise VenvError(
-            f"{' '.join(command)}: exit {done.returncode}\n{(done.stdout + done.stderr).strip()[-2000:]}"
-        )
+        said = (done.stdout + done.stderr).strip()[-2000:]
+        raise VenvError(f"{' '.join(command)}: exit {done.returncode}\n{said}")
     return done.stdout
