@@ -96,6 +96,7 @@ class Sandbox:
                 f"--engine-socket={self.engine_socket(cluster)}",
                 f"--default-cert={default.certificate}",
                 f"--default-key={default.key}",
+                f"--controller={os.environ.get('APISIX_CONTROLLER') or '2'}",
             ],
             "engine": [
                 f"--kubeconfig={cluster.kubeconfig('sandbox-engine')}",
