@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+_OPERATORS = re.compile(r"\boapip_[a-z0-9_]+")
 _MARKUP = re.compile(r"\b([OVCBIEM])\(([^()]*)\)|\bRV\(([^()]*)\)")
 
 
@@ -23,7 +24,8 @@ def main() -> int:
     stale = []
     for spec in sorted(ROOT.glob("roles/*/meta/argument_specs.yml")):
         role = spec.parents[1]
-        text = render(role.name, yaml.safe_load(spec.read_text())["argument_specs"])
+        defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text())
+        text = render(role.name, yaml.safe_load(spec.read_text())["argument_specs"], defaults)
         readme = role / "README.md"
         if readme.exists() and readme.read_text() == text:
             continue
@@ -35,7 +37,7 @@ def main() -> int:
     return 1 if check and stale else 0
 
 
-def render(role: str, specs: dict[str, Any]) -> str:
+def render(role: str, specs: dict[str, Any], defaults: dict[str, Any]) -> str:
     """Return the README of one role as Markdown."""
     lines = [f"# eoepca.oapip.{role}", "", "<!-- Generated from meta/argument_specs.yml. -->"]
     for entry, spec in specs.items():
@@ -43,13 +45,22 @@ def render(role: str, specs: dict[str, Any]) -> str:
         for paragraph in _paragraphs(spec.get("description", [])):
             lines += ["", _plain(paragraph)]
         if spec.get("options"):
-            lines += ["", "| variable | type | default | meaning |", "|---|---|---|---|"]
-            lines += _rows(spec["options"], "")
+            lines += [
+                "",
+                "In an inventory, set the name of the first column; the second is the role's own.",
+            ]
+            lines += [
+                "",
+                "| set | role variable | type | default | meaning |",
+                "|---|---|---|---|---|",
+            ]
+            lines += _rows(spec["options"], defaults, "")
     return "\n".join(lines) + "\n"
 
 
-def _rows(options: dict[str, Any], prefix: str) -> list[str]:
+def _rows(options: dict[str, Any], defaults: Any, prefix: str) -> list[str]:
     rows = []
+    templates = defaults if isinstance(defaults, dict) else {}
     for name, option in options.items():
         kind = option.get("type", "str")
         if "elements" in option:
@@ -60,9 +71,11 @@ def _rows(options: dict[str, Any], prefix: str) -> list[str]:
         meaning = " ".join(_plain(text) for text in _paragraphs(option.get("description", [])))
         if "choices" in option:
             meaning += " One of " + ", ".join(f"`{choice}`" for choice in option["choices"]) + "."
-        cells = [f"`{prefix}{name}`", kind, default, meaning]
+        template = templates.get(name)
+        found = _OPERATORS.findall(template) if isinstance(template, str) else []
+        cells = [f"`{found[0]}`" if found else "", f"`{prefix}{name}`", kind, default, meaning]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        rows += _rows(option.get("options", {}), f"{prefix}{name}.")
+        rows += _rows(option.get("options", {}), template, f"{prefix}{name}.")
     return rows
 
 

@@ -73,6 +73,8 @@ class OapipError(Exception):
     def text(self) -> str:
         """One sentence for ``msg``: doing, status, reason, cure."""
         status = f" (HTTP {self.status})" if self.status is not None else ""
+        if "\n" in self.reason:  # a list, one line each
+            return f"{self.doing}{status}:{self.reason.rstrip()}\n{self.hint}".rstrip()
         hint = f" {self.hint}" if self.hint else ""
         return f"{self.doing}{status}: {self.reason.rstrip('.')}.{hint}"
 

@@ -72,7 +72,7 @@ def summary(report: Data) -> t.List[str]:
     lines = []
     for name, stage in report["stages"].items():
         count = len(stage["changes"])
-        lines.append(f"{name:<20} {count} changes" if count else f"{name:<20} unchanged")
+        lines.append(f"{name:<20} {_count(count)}" if count else f"{name:<20} unchanged")
         lines += [f"{'':<20}   kept: {kept}" for kept in stage["kept"]]
     proof = report["proof"]
     if proof["due"] and not report["check_mode"]:
@@ -84,16 +84,18 @@ def summary(report: Data) -> t.List[str]:
             lines.append(f"{'job':<20} {job.get('status', 'not run')}")
         if picture:
             size = f"{picture.get('width')} x {picture.get('height')} pixels"
-            lines.append(f"{'object in S3':<20} {picture.get('key')}, {size}")
+            stored = str(picture.get("key")).rsplit("/", 1)[-1]
+            lines.append(f"{'object in S3':<20} {stored}, {size}")
     lines += [f"{finding['level']}: {finding['message']}" for finding in report["findings"]]
-    verb = "would change" if report["check_mode"] else "changed"
-    end = (
-        f"failed: {report['reason']}"
-        if report["reason"]
-        else f"ok, {len(report['changes'])} {verb}"
-    )
-    lines.append(end)
-    return lines
+    if report["reason"]:
+        return [*lines, f"failed: {report['reason']}"]
+    verb = " would be made" if report["check_mode"] else ""
+    own = " (the proof's own objects, made and removed, do not count)" if proof["due"] else ""
+    return [*lines, f"ok, {_count(len(report['changes']))}{verb}{own}"]
+
+
+def _count(number: int) -> str:
+    return f"{number} change" if number == 1 else f"{number} changes"
 
 
 def _score(part: Data) -> str:

@@ -530,7 +530,9 @@ def run(params: Params, ctx: Context) -> Result:
         "variables": variables,
     }
     if params["fail_on_findings"] and any(f.level == _findings.FAIL for f in findings):
-        raise PreflightError(_findings.summary(findings, variables), told)
+        # what is well would bury what is not
+        bad = [finding for finding in told["findings"] if finding["level"] != _findings.OK]
+        raise PreflightError(_findings.summary(findings, variables), {"findings": bad})
     for finding in findings:
         if finding.level == _findings.WARN:
             ctx.warn(finding.line(variables))

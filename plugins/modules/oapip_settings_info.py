@@ -111,7 +111,7 @@ def run(params: Params, ctx: Context) -> Result:
     if mistakes:
         raise OapipError(
             f"checking the variables of {ctx.host}",
-            "".join(f"\n  - {mistake}" for mistake in mistakes) + "\n",
+            "".join(f"\n  - {mistake}" for mistake in mistakes),
             "Nothing was written.",
             extra={"mistakes": mistakes},
         )

@@ -80,7 +80,7 @@ assumed:
   type: list
   elements: str
 kept:
-  description: Buckets that were kept on purpose.
+  description: What was kept on purpose.
   returned: success
   type: list
   elements: str
@@ -136,7 +136,7 @@ def run(params: Params, ctx: Context) -> Result:
                 ctx.say(f"deleting bucket {change.name} with its contents")
                 store.empty_and_delete(change.name)
     absent = params["state"] == "absent"
-    kept = sorted(current) if absent and not params["purge"] else []
+    kept = [f"bucket {name}" for name in sorted(current)] if absent and not params["purge"] else []
     return _plan.result(changes, kept=kept)
 
 

@@ -87,4 +87,4 @@ def test_the_report_is_written_in_check_mode_too(tmp_path: Path) -> None:
     result = oapip_report.run(params, ctx)
     assert path.exists()
     assert result["changed"] is False
-    assert lines == ["[c1] ok, 0 would change"]
+    assert lines == ["[c1] ok, 0 changes would be made"]
