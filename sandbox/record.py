@@ -52,6 +52,7 @@ def environment(record: Mapping[str, Any]) -> str:
     variables = {
         "KUBECONFIG": cluster["kubeconfig"],
         "OAPIP_URL": cluster["gateway_url"],
+        "OAPIP_API_URL": f"{cluster['gateway_url']}/{owner}/ogc-api",
         "KEYCLOAK_URL": record["keycloak"]["url"],
         "KEYCLOAK_REALM": REALM,
         "KEYCLOAK_ADMIN_USER": record["keycloak"]["admin_user"],

@@ -84,10 +84,11 @@ Go on from here (settings and passwords are in {env}, for your eyes only)
     "$KEYCLOAK_URL/realms/$KEYCLOAK_REALM/protocol/openid-connect/token" -d grant_type=password \\
     -d client_id={record["token_client"]} -d "username=$OAPIP_USER" --data-urlencode password@- \\
     | python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])')
-  ENGINE="$OAPIP_URL/$OAPIP_USER/ogc-api"
-  curl --cacert "$CA_FILE" -H "Authorization: Bearer $TOKEN" "$ENGINE/processes"
-  curl --cacert "$CA_FILE" -i "$ENGINE/processes"      # a stranger: refused
-  ansible-playbook site.yml --check --diff       # with .sandbox/venv/bin on PATH, as {env} puts it
+  curl -s --cacert "$CA_FILE" -H "Authorization: Bearer $TOKEN" \\
+    "$OAPIP_API_URL/processes" | python3 -m json.tool
+  curl -si --cacert "$CA_FILE" "$OAPIP_API_URL/processes" | head -1
+  ansible-playbook site.yml --check --diff
+The second curl is a stranger's and is refused: 401.
 
 Reports     {", ".join(shown) or "none yet: ansible-playbook site.yml writes them to reports/"}
 Logs        {LOGS}

@@ -16,7 +16,7 @@ options:
     description:
       - Base URL of the API (its landing page), with the context where the server has contexts,
         for example V(https://zoo.example.org/alice/ogc-api).
-      - Falls back to the environment variable E(OAPIP_URL).
+      - Falls back to the environment variable E(OAPIP_API_URL).
     type: str
     required: true
   token:

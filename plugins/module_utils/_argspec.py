@@ -63,7 +63,7 @@ def s3() -> Options:
 def ogc() -> Options:
     """Options that say which OGC API Processes server, and who asks."""
     return {
-        "url": {"type": "str", "required": True, **env("OAPIP_URL")},
+        "url": {"type": "str", "required": True, **env("OAPIP_API_URL")},
         "token": {"type": "str", "no_log": True, **env("OAPIP_TOKEN")},
         "token_url": {"type": "str", "no_log": False},
         "client_id": {"type": "str"},
