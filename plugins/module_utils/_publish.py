@@ -117,14 +117,31 @@ class Publisher:
         try:
             if change.action == "create":
                 return self.kube.request("POST", path, wanted, query)
-            body = _route.merged(self.current[change.kind, change.name], wanted)
-            return self.kube.request("PUT", f"{path}/{change.name}", body, query)
+            seen = self.current[change.kind, change.name]
+            return self._replace(f"{path}/{change.name}", seen, wanted, query)
         except OapipError as error:
             if error.status == 404:
                 raise _with_hint(error, NO_CRD) from None
             if error.status == 409 and change.action == "create":
                 raise _with_hint(error, FOREIGN) from None
             raise
+
+    def _replace(
+        self, path: str, seen: Obj, wanted: Obj, query: t.Mapping[str, str], again: int = 5
+    ) -> Obj:
+        """PUT what is wanted over what was seen.
+
+        The controller writes the status whenever it likes: a conflict with such a write, told by
+        the same generation, is tried again on the newer version. Any other conflict is an error.
+        """
+        try:
+            return self.kube.request("PUT", path, _route.merged(seen, wanted), query)
+        except OapipError as error:
+            now = self.kube.get(path) if error.status == 409 and again else None
+            generation = seen["metadata"].get("generation")
+            if now is None or generation is None or now["metadata"]["generation"] != generation:
+                raise
+        return self._replace(path, now, wanted, query, again - 1)
 
     # ------------------------------------------------------------------ after
 
