@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak import Json, Keycloak
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_protect import (
-    NEW_SETTINGS,
     OWNER,
     SETTINGS,
     State,
@@ -78,7 +77,7 @@ class Protection:
                 export = self.kc.request("GET", *self._authz("settings"), doing=doing)
             else:
                 self._lacking(f"authorization services of client {self.wish.client_id}", absent)
-        self.seen.current = state_of(export) if export else State(dict(NEW_SETTINGS))
+        self.seen.current = state_of(export) if export else State(dict(SETTINGS))
         self._observe_groups()
         self._observe_members(desired)
         return self.seen

@@ -34,8 +34,7 @@ SETTINGS: Json = {
     # off, Keycloak answers 400 to every look-up of the Protection API, which gateways need (26.7.4)
     "remote_resource_management": True,
 }
-NEW_SETTINGS: Json = {**SETTINGS, "remote_resource_management": True}
-"""What Keycloak gives a client whose authorization is turned on."""
+"""What we want, and what Keycloak gives a client whose authorization is turned on."""
 
 PERMISSION_TYPES = frozenset({"resource", "scope", "uma"})
 
@@ -44,7 +43,7 @@ PERMISSION_TYPES = frozenset({"resource", "scope", "uma"})
 class State:
     """What protects a client: objects by name, groups by path, in normal form."""
 
-    settings: Json = field(default_factory=lambda: dict(NEW_SETTINGS))
+    settings: Json = field(default_factory=lambda: dict(SETTINGS))
     groups: Objects = field(default_factory=dict)
     resources: Objects = field(default_factory=dict)
     policies: Objects = field(default_factory=dict)
