@@ -5,11 +5,11 @@ RUN = $(SANDBOX) run requirements.txt sandbox/requirements.txt tests/requirement
 export CLUSTERS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down clean status summary venv test lint unit component molecule
+.PHONY: help demo up down clean status summary venv test test-faults lint unit component molecule
 
 help:  ## this list
 	@echo "make <target>"
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14 | sed 's/^/  /'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14 | sed 's/^/  /'
 
 demo:  ## from nothing: tools, servers, site.yml, proof, and where to look next (CLUSTERS=3: a fleet)
 	@$(SANDBOX) demo
@@ -32,8 +32,11 @@ summary:  ## what runs where, and how to go on
 venv:  ## the Python environment only
 	@$(RUN) -c ''
 
-test: lint molecule  ## every check of the project: lint, molecule, then unit and component tests
-	@$(RUN) -m pytest -q tests/unit tests/component
+test: lint molecule  ## every check of the project: lint, molecule, then unit, component and (short) fault tests
+	@$(RUN) -m pytest -q tests/unit tests/component tests/faults
+
+test-faults: up  ## kills, drift, faults, leaks, two at once: in full (SEED=7 repeats a run)
+	@$(RUN) -m pytest -q tests/faults --full $(if $(SEED),--seed $(SEED))
 
 lint:  ## sanity, ansible-lint, ruff, mypy, documentation, licences, the built artifact
 	@$(PYTHON) -m tests.lint

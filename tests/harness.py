@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -74,8 +76,16 @@ def run_playbook(
     timeout: float = 600,
 ) -> PlaybookRun:
     """Run a playbook with the checkout's ansible.cfg; `folder` takes the results file."""
+    return start_playbook(playbook, folder, *options, environment=environment).wait(timeout)
+
+
+def start_playbook(
+    playbook: Path, folder: Path, *options: str, environment: Mapping[str, str] | None = None
+) -> Running:
+    """Start a playbook in a process group of its own; `folder` takes results and output."""
     record = folder / f"{playbook.stem}.results.jsonl"
     record.unlink(missing_ok=True)
+    output = folder / f"{playbook.stem}.output"
     env = {
         **os.environ,
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -87,23 +97,47 @@ def run_playbook(
         **(environment or {}),
     }
     ansible = Path(sys.executable).parent / "ansible-playbook"
-    done = subprocess.run(
-        [str(ansible), *options, str(playbook)],
-        env=env,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    lines = record.read_text().splitlines() if record.exists() else []
-    results = [
-        TaskResult(line["host"], line["task"], line["status"], line["result"])
-        for line in map(json.loads, lines)
-    ]
-    return PlaybookRun(done.returncode, done.stdout, results)
+    with output.open("w", encoding="utf-8") as written:
+        process = subprocess.Popen(
+            [str(ansible), *options, str(playbook)],
+            env=env,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Running(process, record, output)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A playbook at work, the leader of its process group."""
+
+    process: subprocess.Popen[bytes]
+    record: Path
+    output: Path
+
+    def wait(self, timeout: float = 600) -> PlaybookRun:
+        """Return its end; after `timeout` seconds it is killed and TimeoutExpired is raised."""
+        try:
+            self.process.wait(timeout)
+        except BaseException:
+            self.kill()
+            raise
+        lines = self.record.read_text().splitlines() if self.record.exists() else []
+        results = [
+            TaskResult(line["host"], line["task"], line["status"], line["result"])
+            for line in map(json.loads, lines)
+        ]
+        text = self.output.read_text(encoding="utf-8", errors="replace")
+        return PlaybookRun(self.process.returncode, text, results)
+
+    def kill(self) -> None:
+        """Send SIGKILL to the whole process group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 def run_tasks(folder: Path, tasks: Sequence[Mapping[str, Any]], *options: str) -> PlaybookRun:

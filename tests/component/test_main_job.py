@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import pytest
 import requests
 
 from tests import changes, writes
+from tests.faults.stranger import Stranger
 from tests.harness import ROOT, PlaybookRun, run_playbook
 
 SITE = ROOT / "site.yml"
@@ -274,52 +273,14 @@ def test_missing_rights_are_told_as_verbs_on_resources(
     assert [write.line() for write in servers.since(mark)] == []
 
 
-class Stranger(threading.Thread):
-    """Asks for alice's jobs without a token, ten times a second, and keeps every breach."""
-
-    ALLOWED = frozenset({400, 401, 403, 404, 502, 503})
-
-    def __init__(self, sandbox: dict[str, Any]) -> None:
-        super().__init__(daemon=True)
-        self.url = sandbox["clusters"][0]["gateway_url"]
-        self.ca = sandbox["ca_file"]
-        self.over = threading.Event()
-        self.asked = 0
-        self.breaches: list[str] = []
-
-    def run(self) -> None:
-        paths = ("/alice/ogc-api/processes", "/alice/ogc-api/jobs", "/bob/ogc-api/jobs")
-        until = time.monotonic() + 600
-        while not self.over.wait(0.1) and time.monotonic() < until:
-            for path in paths:
-                self.ask(path)
-
-    def ask(self, path: str) -> None:
-        try:
-            answer = requests.get(
-                self.url + path, verify=self.ca, timeout=10, allow_redirects=False
-            )
-        except requests.RequestException:
-            return
-        self.asked += 1
-        theirs = [name for name in answer.headers if name.lower().startswith("x-also-")]
-        if answer.status_code not in self.ALLOWED or theirs:
-            self.breaches.append(f"{path}: {answer.status_code} {theirs}")
-
-
 def test_from_nothing_dry_and_real_agree_and_no_stranger_gets_in(
     tmp_path: Path, sandbox: dict[str, Any], servers: writes.Servers
 ) -> None:
     mark = servers.mark()
     site(tmp_path, "--check", "--diff")
     assert [write.line() for write in servers.since(mark)] == []
-    stranger = Stranger(sandbox)
-    stranger.start()
-    try:
+    with Stranger(sandbox) as stranger:
         site(tmp_path)
-    finally:
-        stranger.over.set()
-        stranger.join()
     assert stranger.asked > 20
     assert stranger.breaches == []
     folder = tmp_path / "reports"

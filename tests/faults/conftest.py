@@ -1,0 +1,35 @@
+"""What the fault tests share: short by default, whole with `--full`, repeatable with `--seed`."""
+
+from __future__ import annotations
+
+import random
+import secrets
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of `make test-faults`."""
+    parser.addoption("--full", action="store_true", help="every moment, object and fault")
+    parser.addoption("--seed", type=int, help="repeat the random choices of an earlier run")
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether everything is wanted, not the short form."""
+    return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """Return the seed of all random choices; it is printed, so that a failure can be repeated."""
+    given: int | None = request.config.getoption("--seed")
+    chosen = secrets.randbelow(10**6) if given is None else given
+    print(f"\nseed {chosen} (repeat with --seed {chosen})")
+    return chosen
+
+
+@pytest.fixture
+def rng(seed: int, request: pytest.FixtureRequest) -> random.Random:
+    """Return random numbers of this test's own, the same for the same seed."""
+    return random.Random(f"{seed} {request.node.name}")
