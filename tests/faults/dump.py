@@ -127,7 +127,8 @@ def _generated(found: Dump) -> dict[str, str]:
         for key, value in state.get("data", {}).items():
             if what.startswith("Secret ") and key in _GENERATED_KEYS and value:
                 named[value.text] = f"{key} of {what}"
-    return named
+    longest_first = sorted(named, key=len, reverse=True)  # one may be a part of another
+    return {secret: named[secret] for secret in longest_first}
 
 
 def _veiled(value: Any, named: Mapping[str, str], exact: bool, key: str = "") -> Any:
