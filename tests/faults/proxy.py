@@ -1,0 +1,425 @@
+"""A proxy on loopback that stands before one server and makes chosen answers go wrong.
+
+    with Proxy(sandbox, "keycloak", folder) as proxy:
+        proxy.breaks(Fault("lost", match="POST .*/clients$", times=1))
+        run_playbook(SITE, folder, "-l", "sandbox-1", *proxy.options)
+        assert [seen for seen in proxy.requests if seen.fault]
+
+    python -m tests.faults proxy keycloak --fault 429 --every 5
+
+What is no fault is passed on as it came, chunk by chunk, with path and Host untouched. Before the
+API server the proxy shows the operator's client certificate itself. Keycloak goes on to name its
+own port in tokens and discovery answers, and so do the engine's settings and the route: therefore
+`options` leads the run to the proxy wherever it acts, and leaves alone what is deployed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import email.utils
+import json
+import re
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import yaml
+from aiohttp import web
+from yarl import URL
+
+from sandbox.paths import RECORD, write_private
+from sandbox.pki import Authority
+
+SERVERS = ("keycloak", "s3", "kubernetes", "gateway")
+KINDS = {
+    "429": "too many requests, with Retry-After in seconds; not carried out",
+    "429-date": "the same, with Retry-After as an HTTP date",
+    "500": "an error of the server itself; not carried out",
+    "502": "the page of a load balancer; not carried out",
+    "503": "the same; not carried out",
+    "503-after": "the same, with Retry-After in seconds; not carried out",
+    "reset-before": "the connection is reset; not carried out",
+    "lost": "carried out, then the connection is reset before the answer",
+    "reset-inside": "carried out, then the connection is reset in the middle of the answer",
+    "reset-after": "carried out and answered, then the connection is reset",
+    "truncated": "carried out, half of the answer looks like the whole of it",
+    "html": "a web page with status 200; not carried out",
+    "silence": "nothing for a while, then carried out if the client still waits",
+    "expired": "the credentials are refused in the server's own words; not carried out",
+}
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"}
+PAGE = b"<html><head><title>%s</title></head><body><h1>%s</h1><hr>a proxy</body></html>\n"
+
+
+@dataclass
+class Fault:
+    """What goes wrong, and with which requests: of those that match, the n-th, every k-th or all.
+
+    `match` is searched in "METHOD /path?query". `seconds` is the length of a silence,
+    `retry_after` what 429 asks for; `start` and `end` are seconds after `Proxy.breaks`.
+    """
+
+    kind: str
+    match: str = ""
+    nth: int = 0
+    every: int = 1
+    times: int = 0
+    start: float = 0.0
+    end: float = float("inf")
+    seconds: float = 30.0
+    retry_after: int = 2
+    matched: int = field(default=0, init=False)
+    hits: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"no fault {self.kind}: one of {', '.join(KINDS)}")
+
+    def strikes(self, line: str, elapsed: float) -> bool:
+        """Whether this very request goes wrong; every call counts as a request."""
+        if not re.search(self.match, line) or not self.start <= elapsed < self.end:
+            return False
+        self.matched += 1
+        if self.times and self.hits >= self.times:
+            return False
+        chosen = self.matched == self.nth if self.nth else self.matched % self.every == 0
+        self.hits += chosen
+        return chosen
+
+
+@dataclass
+class Seen:
+    """One request: when it came (seconds since the epoch), how long it took, what came of it.
+
+    The status is that of the server or of the fault; 0 where no answer was given.
+    """
+
+    method: str
+    path: str
+    at: float
+    status: int = 0
+    seconds: float = 0.0
+    fault: str = ""
+
+    def line(self) -> str:
+        """Return one readable line."""
+        clock = time.strftime("%H:%M:%S", time.localtime(self.at))
+        fault = f"  <- {self.fault}" if self.fault else ""
+        return f"{clock} {self.status:3} {self.seconds:6.2f} s {self.method} {self.path}{fault}"
+
+
+class Proxy(threading.Thread):
+    """A proxy before one server of the sandbox; `folder` takes its settings and its kubeconfig."""
+
+    def __init__(
+        self,
+        sandbox: Mapping[str, Any],
+        server: str,
+        folder: Path,
+        cluster: int = 0,
+        told: Callable[[Seen], None] = lambda _seen: None,
+    ) -> None:
+        super().__init__(daemon=True)
+        self._sandbox, self._cluster = sandbox, sandbox["clusters"][cluster]
+        self.server, self._folder, self._told = server, folder, told
+        self._pki = Authority(Path(sandbox["ca_file"]).parent, "sandbox")
+        self._target = {
+            "keycloak": sandbox["keycloak"]["url"],
+            "s3": sandbox["s3"]["endpoint"],
+            "kubernetes": self._cluster["server"],
+            "gateway": self._cluster["gateway_url"],
+        }[server]
+        self._faults: list[Fault] = []
+        self._since = 0.0
+        self.requests: list[Seen] = []
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._over = asyncio.Event()
+        # localhost may be two addresses, and a client may try either first
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"https://localhost:{self.port}"
+
+    def breaks(self, *faults: Fault) -> None:
+        """From now on these faults and no others, and a new list of requests."""
+        self._faults, self.requests, self._since = list(faults), [], time.monotonic()
+
+    @property
+    def struck(self) -> list[Seen]:
+        """The requests that went wrong."""
+        return [seen for seen in self.requests if seen.fault]
+
+    # ---------------------------------------------------------------- for who is led here
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Options of ansible-playbook that lead a run of our playbooks through the proxy."""
+        path = self._folder / f"proxy-{self.server}.json"
+        write_private(path, json.dumps(self.variables()))
+        return ("-e", f"@{path}")
+
+    def variables(self) -> dict[str, Any]:
+        """Return the variables that `options` sets."""
+        if self.server == "kubernetes":
+            return {"oapip_kubeconfig": str(self.kubeconfig())}
+        if self.server == "gateway":
+            return {"gateway_https_port": self.port, "validation_https_port": self.port}
+        if self.server == "s3":
+            store = self._sandbox["s3"]
+            keys = {name: store[name] for name in ("access_key", "secret_key", "region")}
+            place = {"endpoint": self.url, "bucket": "eoepca", **keys}
+            # what was probed once is known by the endpoint: the probe keeps to the real one
+            return {
+                f"{role}_stage_out": place for role in ("object_storage", "validation", "removal")
+            }
+        keycloak = self._sandbox["keycloak"]
+        account = {
+            "server_url": self.url,
+            "realm": keycloak["realm"],
+            "auth_realm": "master",
+            "auth_client_id": "admin-cli",
+            "auth_client_secret": "",
+            "auth_username": keycloak["admin_user"],
+            "auth_password": keycloak["admin_password"],
+        }
+        roles = ("prerequisites", "identity", "validation", "removal")
+        return {f"{role}_keycloak": account for role in roles}
+
+    def kubeconfig(self) -> Path:
+        """Write a kubeconfig that leads to the proxy, without any credentials."""
+        config = yaml.safe_load(Path(self._cluster["kubeconfig"]).read_text())
+        authority = base64.b64encode(Path(self._sandbox["ca_file"]).read_bytes()).decode()
+        config["clusters"][0]["cluster"] = {
+            "server": self.url,
+            "certificate-authority-data": authority,
+        }
+        config["users"][0]["user"] = {}
+        path = self._folder / "proxy.kubeconfig"
+        write_private(path, yaml.safe_dump(config))
+        return path
+
+    # ---------------------------------------------------------------- life
+
+    def __enter__(self) -> Self:
+        self._since = time.monotonic()
+        self.start()
+        if not self._ready.wait(20):
+            raise RuntimeError("the proxy did not start within 20 s")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
+        self.join(20)
+
+    def run(self) -> None:
+        """Serve until the `with` block ends."""
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        pair = self._pki.server("faults-proxy")
+        ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        ours.load_cert_chain(pair.certificate, pair.key)
+        theirs = ssl.create_default_context(cafile=self._sandbox["ca_file"])
+        if self.server == "kubernetes":
+            operator = self._pki.client("oapip-operator")
+            theirs.load_cert_chain(operator.certificate, operator.key)
+        # a kept connection that the server closes meanwhile would be a fault of our own
+        connector = aiohttp.TCPConnector(ssl=theirs, limit=0, force_close=True)
+        nothing = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        async with aiohttp.ClientSession(
+            connector=connector,
+            timeout=nothing,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        ) as self._client:
+            served = web.Server(self._handle, handler_cancellation=True)
+            runner = web.ServerRunner(served, shutdown_timeout=0.1)
+            await runner.setup()
+            await web.SockSite(runner, self._socket, ssl_context=ours).start()
+            self._ready.set()
+            await self._over.wait()
+            await runner.cleanup()
+            await asyncio.sleep(0.05)  # what was reset is closed in the loop's next round
+
+    # ---------------------------------------------------------------- one request
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        seen = Seen(request.method, request.raw_path, time.time())
+        self.requests.append(seen)
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = await request.content.read()
+        elapsed = time.monotonic() - self._since
+        line = f"{request.method} {request.raw_path}"
+        # each fault counts each request, also one that another fault strikes
+        striking = [fault for fault in self._faults if fault.strikes(line, elapsed)]
+        fault = striking[0] if striking else None
+        seen.fault = fault.kind if fault else ""
+        try:
+            if fault is not None and (answer := self._instead(request, fault)) is not None:
+                seen.status = answer.status
+                return answer
+            if fault is not None and fault.kind == "reset-before":
+                return self._reset(request)
+            if fault is not None and fault.kind == "silence":
+                await asyncio.sleep(fault.seconds)
+            return await self._pass_on(request, body, seen)
+        finally:
+            seen.seconds = time.time() - seen.at
+            self._told(seen)
+
+    def _instead(self, request: web.BaseRequest, fault: Fault) -> web.Response | None:
+        """Return the answer of a fault that keeps the request from the server."""
+        kind = fault.kind
+        if kind == "html":
+            return page(200, "Welcome")
+        if kind == "expired":
+            return self._said(401, request)
+        status = int(kind[:3]) if kind[:3].isdigit() else 0
+        if not status:
+            return None
+        answer = page(status, "Sorry") if status in (502, 503) else self._said(status, request)
+        if kind == "429-date":
+            when = time.time() + fault.retry_after
+            answer.headers["Retry-After"] = email.utils.formatdate(when, usegmt=True)
+        elif status == 429 or kind == "503-after":
+            answer.headers["Retry-After"] = str(fault.retry_after)
+        return answer
+
+    def _said(self, status: int, request: web.BaseRequest) -> web.Response:
+        """Return an error in the words of the server: no token is named in any."""
+        reasons = {401: "Unauthorized", 429: "TooManyRequests", 500: "InternalError"}
+        reason = reasons[status]
+        if self.server == "kubernetes":
+            about = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
+            said = {**about, "message": reason, "reason": reason, "code": status}
+            return web.json_response(said, status=status)
+        if self.server == "s3":
+            code, status = {
+                401: ("ExpiredToken", 400),
+                429: ("TooManyRequests", 429),
+                500: ("InternalError", 500),
+            }[status]
+            text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{reason}</Message>"
+            body = "" if request.method == "HEAD" else f"{text}</Error>"
+            return web.Response(status=status, text=body, content_type="application/xml")
+        headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'} if status == 401 else {}
+        said = {"error": f"HTTP {status} {reason}"}
+        return web.json_response(said, status=status, headers=headers)
+
+    async def _pass_on(
+        self, request: web.BaseRequest, body: bytes, seen: Seen
+    ) -> web.StreamResponse:
+        headers = [(k, v) for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP]
+        url = URL(self._target + request.raw_path, encoded=True)
+        asked = self._client.request(
+            request.method, url, data=body or None, headers=headers, allow_redirects=False
+        )
+        try:
+            async with asked as theirs:
+                if seen.fault == "lost":
+                    await theirs.read()
+                    return self._reset(request)
+                seen.status = theirs.status
+                return await self._answer(request, theirs, seen.fault)
+        except (aiohttp.ClientError, ConnectionResetError):
+            return self._reset(request)
+
+    async def _answer(
+        self, request: web.BaseRequest, theirs: aiohttp.ClientResponse, fault: str
+    ) -> web.StreamResponse:
+        """Give the answer, or a part of it; a stream without an end is cut in its first chunk."""
+        answer = web.StreamResponse(status=theirs.status, reason=theirs.reason)
+        for name, value in theirs.headers.items():
+            if name.lower() not in HOP_BY_HOP:
+                answer.headers.add(name, value)
+        if fault in ("truncated", "reset-inside"):
+            known = theirs.content_length is not None
+            part = await (theirs.read() if known else theirs.content.readany())
+            part = part[: len(part) // 2]
+            if fault == "truncated" and known and request.method != "HEAD":
+                answer.headers["Content-Length"] = str(len(part))
+            await answer.prepare(request)
+            await answer.write(part)
+            if fault == "reset-inside":
+                return self._reset(request)
+        else:
+            await answer.prepare(request)
+            async for chunk in theirs.content.iter_any():
+                await answer.write(chunk)
+        await answer.write_eof()
+        if fault == "reset-after":
+            await asyncio.sleep(0.05)  # what is on its way arrives
+            self._reset(request)
+        return answer
+
+    @staticmethod
+    def _reset(request: web.BaseRequest) -> web.Response:
+        """Break the connection with a TCP reset, as a crashed server or a firewall does."""
+        if request.transport is not None:
+            raw = request.transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            request.transport.abort()
+        return web.Response(status=500)  # nobody gets it
+
+
+def page(status: int, title: str) -> web.Response:
+    """Return a web page, as something in between shows it."""
+    body = PAGE % (title.encode(), title.encode())
+    return web.Response(status=status, body=body, content_type="text/html")
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command of this tool."""
+    parser = commands.add_parser(
+        "proxy",
+        help="stand before a server and make answers go wrong",
+        description=__doc__,
+        epilog="faults:\n" + "\n".join(f"  {kind:13} {what}" for kind, what in KINDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("server", choices=SERVERS)
+    parser.add_argument("--fault", choices=KINDS, help="without it: only show the requests")
+    parser.add_argument("--match", default="", help='pattern to find in "METHOD /path?query"')
+    parser.add_argument("--nth", type=int, default=0, help="only the n-th of these")
+    parser.add_argument("--every", type=int, default=1, help="only every k-th of these")
+    parser.add_argument("--times", type=int, default=0, help="at most so often")
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of a silence")
+    parser.add_argument("--retry-after", type=int, default=2, help="seconds that 429 asks for")
+    parser.set_defaults(run=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Stand there until Ctrl-C, and show each request."""
+    sandbox = json.loads(RECORD.read_text(encoding="utf-8"))
+    names = ("match", "nth", "every", "times", "seconds", "retry_after")
+    settings = {name: getattr(args, name) for name in names}
+
+    def told(seen: Seen) -> None:
+        print(seen.line(), flush=True)
+
+    with Proxy(sandbox, args.server, Path(sandbox["ca_file"]).parents[1], told=told) as proxy:
+        proxy.breaks(*([Fault(args.fault, **settings)] if args.fault else []))
+        print(f"{args.server} behind {proxy.url}; lead a run here with: {' '.join(proxy.options)}")
+        with contextlib.suppress(KeyboardInterrupt):
+            proxy.join()
+    return 0
