@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tests.faults import dump, proxy
+from tests.faults import dump, kill, proxy
 
 # Each tool adds its own commands and sets `run`, which takes the arguments and returns exit code.
-TOOLS = (dump, proxy)
+TOOLS = (dump, kill, proxy)
 
 
 def main(words: Sequence[str] | None = None) -> int:

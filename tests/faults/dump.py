@@ -222,6 +222,9 @@ def _namespace(get: Callable[[str], Any]) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def _cluster_wide(get: Callable[[str], Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for item in get("/api/v1/namespaces")["items"]:
+        if item["metadata"]["name"] != NAMESPACE and _belongs(item):
+            yield f"Namespace {item['metadata']['name']}", _plain({**item, "kind": "Namespace"})
     for path, kind in _CLUSTER_KINDS.items():
         for item in get(path)["items"]:
             if _belongs(item):
@@ -293,6 +296,7 @@ def _belongs(item: Mapping[str, Any]) -> bool:
     marks = {**meta.get("annotations", {}), **meta.get("labels", {})}
     return (
         marks.get("meta.helm.sh/release-namespace") == NAMESPACE
+        or marks.get("app.kubernetes.io/managed-by") == "eoepca.oapip"
         or any(mark.startswith(OURS) for mark in marks)
         or any(subject.get("namespace") == NAMESPACE for subject in item.get("subjects") or [])
     )

@@ -1,0 +1,238 @@
+"""Runs that are killed at random moments, and what the next run makes of it.
+
+    python -m tests.faults kill --moments 20 --seed 7             first runs
+    python -m tests.faults kill --moments 10 --seed 7 --removal   removals
+
+A run is killed in one of two ways: the whole process tree at once, as when the machine dies, or the
+controller's process group alone, which leaves Ansible's workers and helm to themselves. The next
+run has to end well, as the state of a run that nobody killed, and no stranger may get in meanwhile.
+The sandbox ends deployed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import secrets
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.faults.dump import Dump, difference, dump, record
+from tests.faults.stranger import Stranger
+from tests.harness import ROOT, PlaybookRun, Running, start_playbook
+
+SITE = ROOT / "site.yml"
+REMOVE = ROOT / "playbooks" / "remove.yml"
+WHOLE_TREE = "whole tree"
+CONTROLLER = "controller's group"
+ORPHANS_END = 5.0
+"""Seconds in which everything that a killed run started has to be gone."""
+
+
+class KillError(Exception):
+    """A killed run that the next one did not mend, with all that is known about it."""
+
+
+@dataclass(frozen=True)
+class Killed:
+    """One kill: what was at work, when (seconds after the start) and in which way it was ended."""
+
+    playbook: Path
+    after: float
+    way: str
+    task: str
+    """The task that was at work."""
+    hit: bool
+    """Whether the run was still at work then."""
+
+    def line(self) -> str:
+        """Return what happened in words."""
+        missed = "" if self.hit else ", when it had ended"
+        when = f"{self.playbook.stem} killed after {self.after:.1f} s{missed}"
+        return f"{when}, {self.way}: {self.task}"
+
+
+class Range:
+    """One cluster of the sandbox on which runs are started and killed."""
+
+    def __init__(self, sandbox: Mapping[str, Any], folder: Path) -> None:
+        self._sandbox = sandbox
+        self._folder = folder
+        self._host = sandbox["clusters"][0]["name"]
+
+    def state(self) -> Dump:
+        """Return what is on the servers now."""
+        return dump(self._sandbox, self._host)
+
+    def start(self, playbook: Path, *options: str) -> Running:
+        """Start a playbook on the cluster."""
+        report = f"oapip_report_dir={self._folder}/reports"
+        return start_playbook(playbook, self._folder, "-l", self._host, "-e", report, *options)
+
+    def run(self, playbook: Path, *options: str) -> PlaybookRun:
+        """Run a playbook to its end, which has to be a good one."""
+        done = self.start(playbook, *options).wait()
+        if done.code:
+            raise KillError(f"{playbook.name} failed:\n{done.output[-6000:]}")
+        return done
+
+    def kill(self, playbook: Path, after: float, way: str) -> Killed:
+        """Start a playbook and kill it `after` some seconds.
+
+        :raises KillError: something that it started outlives it.
+        """
+        running = self.start(playbook)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.process.wait(after)
+        hit = running.process.poll() is None
+        family = set(descendants(running.process.pid))
+        if way == WHOLE_TREE:
+            kill_tree(running.process.pid)
+        running.kill()
+        output = running.output.read_text(encoding="utf-8", errors="replace")
+        tasks = [line for line in output.splitlines() if line.startswith("TASK [")]
+        killed = Killed(playbook, after, way, tasks[-1].strip("* ") if tasks else "start", hit)
+        if left := outliving(family):
+            raise KillError(f"{killed.line()}\nstill at work {ORPHANS_END} s later: {left}")
+        return killed
+
+    def mend(self, killed: Killed, wanted: Dump) -> PlaybookRun:
+        """Run again what was killed; the state must be the wanted one then."""
+        try:
+            done = self.run(killed.playbook)
+        except KillError as error:
+            raise KillError(f"{killed.line()}\nthen {error}") from None
+        if lines := difference(wanted, self.state()):
+            raise KillError("\n".join([killed.line(), "the next run left:", *lines]))
+        return done
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Yield the processes that a process started, directly or not."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                children.setdefault(int(fields[1]), []).append(int(entry.name))
+    waiting = [pid]
+    while waiting:
+        for child in children.get(waiting.pop(), []):
+            yield child
+            waiting.append(child)
+
+
+def kill_tree(pid: int) -> None:
+    """Stop a process and all its descendants, then kill them: none sees another one die."""
+    stopped: set[int] = set()
+    while new := {pid, *descendants(pid)} - stopped:
+        for one in new:
+            _send(one, signal.SIGSTOP)
+        stopped |= new
+    for one in stopped:
+        _send(one, signal.SIGKILL)
+
+
+def outliving(family: set[int]) -> list[str]:
+    """Return the command lines of the processes that are still there after a while."""
+    until = time.monotonic() + ORPHANS_END
+    while (left := [line for pid in family if (line := _command(pid))]) and (
+        time.monotonic() < until
+    ):
+        time.sleep(0.1)
+    return left
+
+
+def _send(pid: int, what: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, what)
+
+
+def _command(pid: int) -> str:
+    """Return how a process was called; nothing of one that ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
+    except OSError:
+        return ""
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command `kill`."""
+    parser = commands.add_parser(
+        "kill",
+        help="kill runs at random moments; the next one has to mend it",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("--moments", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
+    parser.add_argument("--removal", action="store_true", help="kill removals, not first runs")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        return campaign(
+            Range(record(), Path(folder)),
+            first_runs=0 if args.removal else args.moments,
+            removals=args.moments if args.removal else 0,
+            rng=random.Random(args.seed),
+            seed=args.seed,
+        )
+
+
+def campaign(place: Range, first_runs: int, removals: int, rng: random.Random, seed: int) -> int:
+    """Kill so many first runs and removals, each followed by one that has to mend; 0 when all did.
+
+    Moments are uniform over the time that a run takes which nobody kills.
+    """
+    print(f"seed {seed}")
+    failures = 0
+    place.run(REMOVE)
+    gone = place.state()
+    started = time.monotonic()
+    place.run(SITE)
+    first_run_takes = time.monotonic() - started
+    there = place.state()
+    started = time.monotonic()
+    place.run(REMOVE)
+    removal_takes = time.monotonic() - started
+    print(f"a first run takes {first_run_takes:.1f} s, a removal {removal_takes:.1f} s", flush=True)
+    for number in range(max(first_runs, removals)):
+        way = (WHOLE_TREE, CONTROLLER)[number % 2]
+        cycle = [(SITE, first_run_takes, there, number < first_runs)]
+        cycle += [(REMOVE, removal_takes, gone, number < removals)]
+        for playbook, takes, wanted, is_killed in cycle:
+            after = rng.uniform(0, takes)
+            try:
+                failures += not _one(place, playbook, after if is_killed else None, way, wanted)
+            except KillError as error:
+                failures += 1
+                print(f"FAILED {error}", flush=True)
+    place.run(SITE)
+    if lines := difference(there, place.state()):
+        failures += 1
+        print("\n".join(["FAILED at the end:", *lines]))
+    print(f"{first_runs} first runs and {removals} removals killed, {failures} failures")
+    return 1 if failures else 0
+
+
+def _one(place: Range, playbook: Path, after: float | None, way: str, wanted: Dump) -> bool:
+    with Stranger(record()) as stranger:
+        if after is None:
+            place.run(playbook)
+        else:
+            killed = place.kill(playbook, after, way)
+            place.mend(killed, wanted)
+            print(f"ok {killed.line()}; a stranger asked {stranger.asked} times", flush=True)
+    for breach in stranger.breaches:
+        print(f"FAILED a stranger got in: {breach}", flush=True)
+    return not stranger.breaches
