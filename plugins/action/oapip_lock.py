@@ -17,6 +17,7 @@ class ActionModule(InProcessAction):
     """The action of the module of the same name."""
 
     module = _module
+    needs_lock = False
 
     def run(
         self, tmp: t.Optional[str] = None, task_vars: t.Optional[t.Dict[str, t.Any]] = None

@@ -14,3 +14,4 @@ class ActionModule(InProcessAction):
     """The action of the module of the same name."""
 
     module = _module
+    needs_lock = False

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ansible_collections.eoepca.oapip.plugins.module_utils import _deps, _postrender
+from ansible_collections.eoepca.oapip.plugins.module_utils import _deps, _postrender, _tether
 from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Obj
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import SECRET
@@ -256,8 +256,9 @@ class Helm:
         if program is None:
             hint = "Install Helm 3.14 or newer on the host that runs this task, or set helm_binary."
             raise OapipError(doing, f"the program {self.binary} was not found", hint)
+        tethered = [sys.executable, "-ISc", inspect.getsource(_tether), str(os.getpid())]
         process = subprocess.Popen(
-            [program, *args],
+            [*tethered, program, *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -31,6 +31,10 @@ DEAD = "dead"
 HELD = "held"
 
 
+class LostError(OapipError):
+    """The lock is another run's now."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """Who wants the lock, and for how long a silent holder keeps it."""
@@ -72,14 +76,14 @@ def process_of(pid: t.Optional[int]) -> str:
     return f"{token}/{boot}/{pid}/{started[19]}"
 
 
-def is_dead(process: str, mine: str) -> bool:
-    """Whether a noted process is known to be gone: only of our own machine can that be said."""
+def is_alive(process: str, mine: str) -> t.Optional[bool]:
+    """Whether a noted process runs; None where it is not of our own machine, so nobody knows."""
     noted, own = process.split("/"), mine.split("/")
     if len(noted) != 4 or len(own) != 4 or noted[0] != own[0]:
-        return False
+        return None
     if noted[1] != own[1]:
-        return True  # the machine was started again
-    return process_of(int(noted[2]) if noted[2].isdigit() else None) != process
+        return False  # the machine was started again
+    return process_of(int(noted[2]) if noted[2].isdigit() else None) == process
 
 
 def _read(path: str) -> str:
@@ -105,12 +109,13 @@ def judge(lease: t.Optional[Obj], claim: Claim, at: datetime.datetime) -> str:
         return FREE
     if spec["holderIdentity"] == claim.holder:
         return OURS
+    noted = (lease["metadata"].get("annotations") or {}).get(PROCESS, "")
+    alive = is_alive(noted, claim.process)
+    if alive is not None:  # better than any clock
+        return HELD if alive else DEAD
     renewed = moment_of(spec.get("renewTime") or spec.get("acquireTime"))
     length = datetime.timedelta(seconds=int(spec.get("leaseDurationSeconds") or 0))
-    if renewed is None or renewed + length <= at:
-        return EXPIRED
-    noted = (lease["metadata"].get("annotations") or {}).get(PROCESS, "")
-    return DEAD if is_dead(noted, claim.process) else HELD
+    return EXPIRED if renewed is None or renewed + length <= at else HELD
 
 
 def wanted(lease: t.Optional[Obj], claim: Claim, at: datetime.datetime) -> Obj:
@@ -120,8 +125,10 @@ def wanted(lease: t.Optional[Obj], claim: Claim, at: datetime.datetime) -> Obj:
     meta: Obj = {"name": claim.name, "namespace": claim.namespace}
     if lease is not None:
         meta["resourceVersion"] = lease["metadata"]["resourceVersion"]
-    if claim.process:
-        meta["annotations"] = {PROCESS: claim.process}
+    noted = ((lease or {"metadata": {}})["metadata"].get("annotations") or {}).get(PROCESS, "")
+    process = claim.process or (noted if ours else "")
+    if process:
+        meta["annotations"] = {PROCESS: process}
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -201,6 +208,34 @@ def acquire(
             if error.status not in (404, 409):
                 raise
         deadline.clock.sleep(0.2)  # somebody was faster: look who
+
+
+def renew(kube: Kube, claim: Claim) -> None:
+    """Renew a lock that we took.
+
+    :raises LostError: another run has it now.
+    :raises OapipError: the server could not be asked.
+    """
+    doing = f"renewing the lock {claim.namespace}/{claim.name}"
+    path = url_of("Lease", claim.namespace, claim.name)
+    lease = kube.get(path)
+    if lease is None or judge(lease, claim, now()) != OURS:
+        who = told(lease) if lease is not None else "nobody"
+        hint = "What this run changed since is not complete: run again when that run has ended."
+        raise LostError(doing, f"it was lost, {who} holds it", hint)
+    kube.replace(wanted(lease, claim, now()))
+
+
+def renew_at(lease: t.Mapping[str, t.Any], holder: str) -> None:
+    """Renew the lock that a task took, from that task's result.
+
+    :raises OapipError: as `renew` does.
+    """
+    kube = Kube.connect(lease["kubeconfig"], lease["kube_context"])
+    try:
+        renew(kube, Claim(lease["namespace"], lease["name"], holder, lease["seconds"]))
+    finally:
+        kube.close()
 
 
 def release(kube: Kube, claim: Claim, ctx: Context) -> bool:

@@ -438,12 +438,18 @@ def refuse_foreign(settings: Settings, current: Current, adopt: bool) -> None:
         )
 
 
-def refuse_pending(settings: Settings, release: Release, recover: bool) -> None:
+def refuse_pending(
+    settings: Settings, release: Release, recover: bool, locked: bool = False
+) -> None:
     """Stop where another run is at work, or died.
 
-    :raises OapipError: the release is pending or half uninstalled, and `recover` is false.
+    :param locked: no other run of ours is at work: what bears our mark was left by one that died.
+
+    :raises OapipError: the release is pending or half uninstalled, and may not be recovered.
     """
-    if recover or not (release.pending or release.status == "uninstalling"):
+    if not (release.pending or release.status == "uninstalling"):
+        return
+    if recover or (locked and MARK in release.values):
         return
     command = "uninstall" if release.status != "pending-upgrade" else "rollback"
     raise OapipError(

@@ -13,8 +13,11 @@ module: oapip_lock
 short_description: Keep two runs on one cluster apart
 description:
   - Takes, renews or gives back a lock, a Lease named C(oapip-) and O(namespace).
-  - A lock that was not renewed for O(duration) seconds is taken over, and so is one whose process
-    on this machine has ended; a warning names the old holder.
+  - A lock whose process on this machine has ended is taken over at once, and one of another machine
+    when it was not renewed for O(duration) seconds; a warning names the old holder. A lock whose
+    process runs on this machine is never taken over.
+  - When the result is registered as C(site_lock), as the playbooks do, the other modules of this
+    collection renew the lock before they begin, and fail when another run has taken it.
   - The Lease is no object of the engine, so it appears in no list of changes.
 version_added: 1.0.0
 author:
@@ -115,6 +118,29 @@ cluster_uid:
   description: UID of the namespace C(kube-system).
   returned: when O(state=held), where it may be read
   type: str
+lease:
+  description: The Lease, and how to reach it, for those who renew it.
+  returned: success
+  type: dict
+  contains:
+    namespace:
+      description: Its namespace.
+      type: str
+    name:
+      description: Its name.
+      type: str
+    seconds:
+      description: O(duration).
+      type: int
+    taken:
+      description: When this task was done, in seconds since 1970.
+      type: float
+    kubeconfig:
+      description: O(kubeconfig).
+      type: str
+    kube_context:
+      description: O(kube_context).
+      type: str
 taken_over_from:
   description: Holder that lost the lock; empty where nobody did.
   returned: success
@@ -139,6 +165,7 @@ import getpass
 import os
 import secrets
 import socket
+import time
 import typing as t
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _argspec, _lease, _plan
@@ -252,6 +279,14 @@ def run(params: Params, ctx: Context) -> Result:
         [],
         holder=claim.holder,
         held=held,
+        lease={
+            "namespace": claim.namespace,
+            "name": claim.name,
+            "seconds": claim.seconds,
+            "taken": time.time(),
+            "kubeconfig": params["kubeconfig"],
+            "kube_context": params["kube_context"],
+        },
         taken_over_from=loser or "",
         recorded=recorded,
         **facts,

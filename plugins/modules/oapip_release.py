@@ -191,6 +191,13 @@ options:
         it was never deployed, before it is settled. Set it only when no other run is at work.
     type: bool
     default: false
+  locked:
+    description:
+      - Whether this run holds the lock of M(eoepca.oapip.oapip_lock). Then no other run is at work,
+        and a pending release that this collection made was left by one that died. It is recovered
+        as with O(recover=true); one that somebody else made is not.
+    type: bool
+    default: false
   adopt:
     description:
       - Whether a release is taken over that was installed by other means, or that Argo CD or Flux
@@ -356,6 +363,7 @@ SPEC: ModuleSpec = {
         "helm_binary": {"type": "str", "default": "helm"},
         "wait_timeout": {"type": "int", "default": 600},
         "recover": {"type": "bool", "default": False},
+        "locked": {"type": "bool", "default": False},
         "adopt": {"type": "bool", "default": False},
     },
     "required_if": [
@@ -427,7 +435,7 @@ def _present(
     current = observe(kube, settings.namespace, settings.release)
     release.refuse_foreign(settings, current, params["adopt"])
     if current.release:
-        release.refuse_pending(settings, current.release, params["recover"])
+        release.refuse_pending(settings, current.release, params["recover"], params["locked"])
         refuse_jump(current.release.version, chart.version)
     known = release.known_credentials(settings, current)
     credentials = known or make_credentials(ctx)

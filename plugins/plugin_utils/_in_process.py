@@ -10,6 +10,8 @@ stand for the target (another connection, become, async, environment), the modul
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 import typing as t
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -18,6 +20,7 @@ from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.eoepca.oapip.plugins.module_utils import _tether
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     OapipError,
@@ -25,6 +28,9 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
 )
 
 display = Display()
+
+RENEW_AFTER = 60.0
+"""Seconds after which a task renews the lock of its run: short runs never ask."""
 
 try:
     from ansible.module_utils.secrets import mask_secrets as _mask
@@ -40,6 +46,8 @@ class InProcessAction(ActionBase):
     _supports_diff = True
     _supports_async = True
     _requires_connection = False
+    needs_lock = True
+    """Whether the module may only begin while the run's lock, if it has one, is still its own."""
 
     def run(
         self, tmp: t.Optional[str] = None, task_vars: t.Optional[t.Dict[str, t.Any]] = None
@@ -47,6 +55,16 @@ class InProcessAction(ActionBase):
         """Run the module here, or send it where the task says."""
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
+        controller = multiprocessing.parent_process()
+        if controller is not None and controller.pid is not None:
+            _tether.end_with(
+                controller.pid
+            )  # Ansible's workers outlive it, their session is another
+        try:
+            if self.needs_lock:
+                keep_lock(task_vars.get("site_lock"))
+        except OapipError as error:
+            return {**error.as_result(), "failed": True}
         if self._must_be_sent():
             sent: t.Dict[str, t.Any] = self._execute_module(
                 module_name=self._task.action,
@@ -106,6 +124,27 @@ class InProcessAction(ActionBase):
         if _mask is not None:  # core's own engine masks what ctx.secret registered
             return result
         return t.cast("t.Dict[str, t.Any]", remove_values(result, ctx.secrets))
+
+
+def keep_lock(lock: t.Any) -> None:
+    """Renew the lock that the play registered, unless that was done a moment ago.
+
+    :raises OapipError: another run has taken it, so this one must not go on.
+    """
+    if not isinstance(lock, t.Mapping) or not lock.get("held"):
+        return
+    lease = plain(lock["lease"])
+    if time.time() - lease["taken"] < RENEW_AFTER:
+        return
+    # its libraries are slow to load, and a short run does not come here
+    from ansible_collections.eoepca.oapip.plugins.module_utils import _lease
+
+    try:
+        _lease.renew_at(lease, str(lock["holder"]))
+    except _lease.LostError:
+        raise
+    except OapipError as error:  # the task itself will tell, if it needs that server
+        display.warning(str(error))
 
 
 def plain(value: t.Any) -> t.Any:

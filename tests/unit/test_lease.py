@@ -7,6 +7,7 @@ import datetime
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._lease import Claim
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Clock, Deadline
 from ansible_collections.eoepca.oapip.plugins.modules import oapip_lock
+from ansible_collections.eoepca.oapip.plugins.plugin_utils import _in_process
 
 Json = dict[str, Any]
 NOW = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
@@ -53,22 +55,26 @@ def test_dead_holder_on_this_machine() -> None:
         mine = dataclasses.replace(MINE, process=_lease.process_of(os.getpid()))
         found = lease(dataclasses.replace(OTHER, process=theirs))
         assert _lease.judge(found, mine, NOW) == "held"
+        found["spec"]["renewTime"] = _lease.stamp(NOW - datetime.timedelta(days=1))
+        assert _lease.judge(found, mine, NOW) == "held"  # it runs, however long it was silent
+        assert _lease.judge(found, MINE, NOW) == "expired"
+        found = lease(dataclasses.replace(OTHER, process=theirs))
     assert _lease.judge(found, mine, NOW) == "dead"
     assert _lease.judge(found, MINE, NOW) == "held"  # nobody who cannot tell
 
 
 @pytest.mark.parametrize(
-    ("noted", "mine", "dead"),
+    ("noted", "mine", "alive"),
     [
-        ("m/boot1/1/7", "m/boot2/9/9", True),
-        ("other/boot1/1/7", "m/boot2/9/9", False),
-        ("", "m/boot2/9/9", False),
-        ("m/boot2/1/7", "", False),
-        ("m/boot2/x/7", "m/boot2/9/9", True),
+        ("m/boot1/1/7", "m/boot2/9/9", False),
+        ("other/boot1/1/7", "m/boot2/9/9", None),
+        ("", "m/boot2/9/9", None),
+        ("m/boot2/1/7", "", None),
+        ("m/boot2/x/7", "m/boot2/9/9", False),
     ],
 )
-def test_machines_and_boots(noted: str, mine: str, dead: bool) -> None:
-    assert _lease.is_dead(noted, mine) is dead
+def test_machines_and_boots(noted: str, mine: str, alive: bool | None) -> None:
+    assert _lease.is_alive(noted, mine) is alive
 
 
 def test_renewal_keeps_the_beginning() -> None:
@@ -92,6 +98,9 @@ class Fake(Kube):
 
     def get(self, path: str, **query: str) -> Json | None:  # noqa: ARG002
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    def close(self) -> None:
+        pass
 
     def create(self, obj: Any, namespace: str | None = None) -> Json:  # noqa: ARG002
         return self.replace(obj)
@@ -207,3 +216,58 @@ def test_dry_run_writes_nothing() -> None:
 def test_only_our_own_is_given_back() -> None:
     assert not _lease.release(Fake(lease()), MINE, Context())
     assert not _lease.release(Fake(None), MINE, Context())
+
+
+def test_renewing_keeps_the_process_and_refuses_what_was_lost() -> None:
+    bound = dataclasses.replace(MINE, process="m/boot/1/7")
+    kube = Fake(lease(bound, age=30))
+    _lease.renew(kube, MINE)
+    (written,) = kube.written
+    assert written["spec"]["renewTime"] == _lease.stamp(NOW)
+    assert written["metadata"]["annotations"] == {_lease.PROCESS: "m/boot/1/7"}
+    for found in (lease(), None):
+        lost = Fake(found)
+        with pytest.raises(_lease.LostError, match="it was lost"):
+            _lease.renew(lost, MINE)
+        assert lost.written == []
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    kube = Fake(lease())
+    monkeypatch.setattr(Kube, "connect", lambda *_: kube)
+    return kube
+
+
+def held(taken: float, **more: Any) -> Json:
+    where = {"namespace": "default", "name": "oapip-zoo", "seconds": 60, "taken": taken}
+    reach = {"kubeconfig": None, "kube_context": None}
+    return {"held": True, "holder": MINE.holder, "lease": {**where, **reach}, **more}
+
+
+def test_a_task_long_after_the_lock_renews_it(asked: Fake) -> None:
+    asked.answers = [lease(MINE)]
+    _in_process.keep_lock(held(time.time() - 61))
+    assert len(asked.written) == 1
+
+
+@pytest.mark.parametrize("lock", [None, {"skipped": True}, {"held": False}, held(time.time())])
+def test_a_task_soon_after_the_lock_or_without_one_asks_nobody(asked: Fake, lock: Any) -> None:
+    _in_process.keep_lock(lock)
+    assert asked.written == []
+
+
+def test_a_task_of_a_run_that_lost_its_lock_does_not_begin(asked: Fake) -> None:
+    with pytest.raises(OapipError, match=OTHER.holder):
+        _in_process.keep_lock(held(time.time() - 61))
+    assert asked.written == []
+
+
+def test_a_server_that_cannot_be_asked_stops_no_task(
+    asked: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, **_query: str) -> None:
+        raise OapipError("reading", f"no answer for {path}")
+
+    monkeypatch.setattr(asked, "get", refuse)
+    _in_process.keep_lock(held(time.time() - 61))

@@ -281,6 +281,16 @@ def test_a_pending_release_is_refused_with_the_command(status: str) -> None:
     release.refuse_pending(settings_of(), release_of(status=status), recover=True)
 
 
+@pytest.mark.parametrize("status", ["pending-upgrade", "pending-install", "uninstalling"])
+def test_who_holds_the_lock_recovers_what_a_run_of_ours_left(status: str) -> None:
+    ours, theirs = release_of(status=status, values={MARK: {}}), release_of(status=status)
+    release.refuse_pending(settings_of(), ours, recover=False, locked=True)
+    with pytest.raises(OapipError, match=f"is {status}"):
+        release.refuse_pending(settings_of(), theirs, recover=False, locked=True)
+    with pytest.raises(OapipError, match=f"is {status}"):
+        release.refuse_pending(settings_of(), ours, recover=False)
+
+
 # -- values --------------------------------------------------------------------------------------
 
 
