@@ -162,7 +162,9 @@ class Deployer:
             outcome = f"revision {to.revision} (chart {to.version}) runs again"
         reason = f"{error.reason}; {outcome}"
         extra = {**error.extra, "rolled_back_to": to.revision}
-        return OapipError(error.doing, reason, error.hint, error.status, error.path, extra)
+        return OapipError(
+            error.doing, reason, error.hint, error.status, error.path, extra, error.server
+        )
 
     def rollout(self, names: t.Collection[Key]) -> t.Dict[Key, Obj]:
         """Wait until the workloads are ready; two GETs when they are."""

@@ -34,7 +34,7 @@ yaml: t.Any = _load("PyYAML", "yaml")
 kubernetes: t.Any = _load("kubernetes", "kubernetes.client", "kubernetes.config")
 keycloak: t.Any = _load("python-keycloak", "keycloak")
 boto3: t.Any = _load("boto3", "boto3")
-botocore: t.Any = _load("boto3", "botocore.config", "botocore.exceptions")
+botocore: t.Any = _load("boto3", "botocore.config", "botocore.exceptions", "botocore.parsers")
 
 
 def require(*names: str) -> None:

@@ -4,8 +4,10 @@
 
 """One policy for requests: what is retried, how long, and how a server's words are shown.
 
-Reads are retried on 429, 502, 503, 504 and broken connections, within a deadline; ``Retry-After``
-(seconds or HTTP date, RFC 9110 section 10.2.3) is honoured. Writes are sent once.
+What does the same when it is sent twice (reads, PUT, DELETE) is sent again on 429, 502, 503, 504
+and broken connections, within a deadline. Other writes are sent again only where the server says
+that it did nothing: on 429, and on 503 with ``Retry-After``. That header (seconds or HTTP date, RFC
+9110 section 10.2.3) is honoured.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipE
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
 
 TRANSIENT = frozenset({429, 502, 503, 504})
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+"""Methods that may be sent again without knowing what became of the first time (9.2.2)."""
+RETRY_SECONDS = 30.0
+"""No attempt of a request begins later than this after the first one."""
 USER_AGENT = "eoepca.oapip"
 
 
@@ -46,6 +51,41 @@ def pause(attempt: int, header: t.Optional[str] = None) -> float:
     if wish is not None:
         return wish
     return float(min(0.5 * 2**attempt, 8.0) * random.uniform(0.7, 1.3))
+
+
+class Attempts:
+    """The attempts of one request: whether there is another one, and when.
+
+    :param repeatable: sending it twice does the same as sending it once.
+    :param seconds: no attempt begins later than this after the first one.
+    :param transient: statuses that may pass by themselves.
+    """
+
+    def __init__(
+        self,
+        repeatable: bool,
+        seconds: float = RETRY_SECONDS,
+        transient: t.AbstractSet[int] = TRANSIENT,
+    ) -> None:
+        self.repeatable = repeatable
+        self.transient = transient
+        self.deadline = Deadline(seconds)
+        self.count = 0
+
+    def again(self, status: t.Optional[int] = None, header: t.Optional[str] = None) -> bool:
+        """Sleep until the next attempt is due; False, at once, where there is none.
+
+        :param status: of the answer; None where none came.
+        :param header: ``Retry-After`` of the answer.
+        """
+        refused = status == 429 or (status == 503 and retry_after(header) is not None)
+        passing = status is None or status in self.transient
+        wait = pause(self.count, header)
+        if not (refused or (passing and self.repeatable)) or wait >= self.deadline.left:
+            return False
+        self.deadline.sleep(wait)
+        self.count += 1
+        return True
 
 
 def session(validate_certs: bool = True, ca_path: t.Optional[str] = None) -> t.Any:
@@ -73,7 +113,7 @@ def send(
     url: str,
     doing: str,
     timeout: float = 30.0,
-    budget: float = 30.0,
+    budget: float = RETRY_SECONDS,
     retry: t.Optional[bool] = None,
     **kwargs: t.Any,
 ) -> t.Any:
@@ -81,28 +121,24 @@ def send(
 
     :param doing: what this request is for, in words for the error message.
     :param timeout: seconds for one attempt.
-    :param budget: seconds for all attempts together.
-    :param retry: whether transient faults are retried; default: only for safe methods.
+    :param budget: seconds in which attempts may begin.
+    :param retry: whether it does the same when it is sent twice; default: as its method says.
+        False: it is sent once, whatever the answer.
     :raises OapipError: the server cannot be reached or does not answer in time.
     """
-    again = method.upper() in SAFE if retry is None else retry
-    deadline = Deadline(budget)
-    attempt = 0
+    repeatable = method.upper() in IDEMPOTENT if retry is None else retry
+    attempts = Attempts(repeatable, 0.0 if retry is False else budget)
     # a proxy or CA of the environment must not replace the session's own choice of trust
     kwargs.setdefault("verify", http.verify)
     while True:
         try:
             response = http.request(method, url, timeout=timeout, allow_redirects=False, **kwargs)
         except requests.exceptions.RequestException as error:
-            wait = pause(attempt)
-            if not again or not is_transient(error) or wait >= deadline.left:
+            if not is_transient(error) or not attempts.again():
                 raise unreachable(doing, url, error) from None
-        else:
-            wait = pause(attempt, response.headers.get("Retry-After"))
-            if response.status_code not in TRANSIENT or not again or wait >= deadline.left:
-                return response
-        deadline.sleep(wait)
-        attempt += 1
+            continue
+        if not attempts.again(response.status_code, response.headers.get("Retry-After")):
+            return response
 
 
 def is_transient(error: BaseException) -> bool:
@@ -119,7 +155,6 @@ def is_transient(error: BaseException) -> bool:
 
 def unreachable(doing: str, url: str, error: BaseException) -> OapipError:
     """Return the error for a server that gave no answer, with the innermost reason."""
-    where = urlsplit(url)
     text = root_cause(error)
     if isinstance(error, requests.exceptions.SSLError):
         hint = "Give the CA that signed the server's certificate with ca_path."
@@ -129,10 +164,16 @@ def unreachable(doing: str, url: str, error: BaseException) -> OapipError:
         hint = "Check the URL, the name resolution, proxies and that the server is up."
     return OapipError(
         doing,
-        f"no answer from {where.scheme}://{where.netloc.rpartition('@')[2]}: {text}",
+        f"no answer from {server_of(url)}: {text}",
         hint,
-        path=where.path,
+        path=urlsplit(url).path,
     )
+
+
+def server_of(url: str) -> str:
+    """Return scheme, host and port of a URL, without a login."""
+    where = urlsplit(url)
+    return f"{where.scheme}://{where.netloc.rpartition('@')[2]}"
 
 
 def root_cause(error: BaseException) -> str:
@@ -141,7 +182,8 @@ def root_cause(error: BaseException) -> str:
     while True:
         inner = getattr(seen, "reason", None)
         if not isinstance(inner, BaseException):
-            inner = seen.__cause__ or (seen.args[0] if seen.args else None)
+            nested = (part for part in seen.args if isinstance(part, BaseException))
+            inner = seen.__cause__ or next(nested, None)
         if not isinstance(inner, BaseException) or inner is seen:
             break
         seen = inner
@@ -189,11 +231,20 @@ def json_of(response: t.Any, doing: str) -> t.Any:
             "Something else than the server may have answered (a proxy, a login page).",
             response.status_code,
             urlsplit(response.url).path,
+            server=server_of(response.url),
         ) from None
 
 
 def failed(response: t.Any, doing: str, hint: str = "") -> OapipError:
     """Return the error for an answer with an unwanted status."""
+    wish = retry_after(response.headers.get("Retry-After"))
+    if wish:
+        hint = f"{hint} It asks to wait {wish:.0f} s.".strip()
     return OapipError(
-        doing, message_of(response), hint, response.status_code, urlsplit(response.url).path
+        doing,
+        message_of(response),
+        hint,
+        response.status_code,
+        urlsplit(response.url).path,
+        server=server_of(response.url),
     )

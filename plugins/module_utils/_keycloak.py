@@ -11,8 +11,8 @@
     kc.client("x"), kc.client_secret("x"), kc.user("alice"), kc.user_exists("alice")
     kc.token_probe()                                 # who logged in, what is missing
 
-Segments are below ``/admin/realms/{realm}`` and quoted here. Reads are repeated on transient
-faults, writes are sent once. A token that the server refuses is renewed once.
+Segments are below ``/admin/realms/{realm}`` and quoted here. What is repeated on transient faults
+says ``_http``. A token that the server refuses is renewed once.
 
 API: https://www.keycloak.org/docs-api/latest/rest-api/index.html
 """
@@ -43,6 +43,7 @@ MASKED = "**********"
 
 PARALLEL = 8
 WRONG_URL = "Check server_url: the base URL, with the path where Keycloak has one (/auth)."
+NOT_KEYCLOAK = "the answer is not Keycloak's"
 NO_SUCH_PATH = "Unable to find matching"  # what the server says of a path that it does not know
 LOGIN_HINTS = {
     "invalid_grant": "Check auth_username, auth_password and auth_realm.",
@@ -202,7 +203,7 @@ class Keycloak:
             return list(pool.map(lambda item: (item, function(item)), items))
 
     def _at(self, doing: str) -> str:
-        return f"{doing} in realm {self.realm} at {self.url}"
+        return f"{doing} in realm {self.realm} of Keycloak"
 
     @staticmethod
     def _is_absence(response: t.Any) -> bool:
@@ -293,14 +294,18 @@ class Keycloak:
     ) -> Json:
         """Ask for a token; a refusal is never repeated, as it counts towards a lock-out."""
         path = urlsplit(f"{self.url}/realms/{openid.realm_name}/protocol/openid-connect/token").path
-        where = f"{doing} at {self.url}"
+        where = f"{doing} at Keycloak"
 
         try:
             answer = _http.send(
                 _Login(openid, username, password), "GET", f"{self.url}{path}", where
             )
         except keycloak.exceptions.KeycloakError as error:
-            raise _refused(error, where, path) from None
+            raise _refused(error, where, path, _http.server_of(self.url)) from None
+        except TypeError:  # no token but a page, or half an answer
+            raise OapipError(
+                where, NOT_KEYCLOAK, WRONG_URL, 200, path, server=_http.server_of(self.url)
+            ) from None
         return t.cast("Json", answer.token)
 
     # ------------------------------------------------------------------ UMA
@@ -335,7 +340,7 @@ class Keycloak:
         )
         self.sent += 1
         if response.status_code == 200:
-            return _http.json_of(response, doing).get("result") is True, ""
+            return _http.json_of(response, self._at(doing)).get("result") is True, ""
         said = _http.message_of(response)
         if response.status_code == 403 or (response.status_code == 400 and "invalid_" in said):
             return False, said
@@ -458,21 +463,20 @@ class _Login:
             raise requests.exceptions.ConnectionError(said) from None
 
 
-def _refused(error: t.Any, where: str, path: str) -> OapipError:
+def _refused(error: t.Any, where: str, path: str, server: str) -> OapipError:
     """Return the error for a login that the server refused, in its own words."""
     try:
         body = json.loads(error.response_body or b"")
     except ValueError:
         hint = WRONG_URL
-        reason = "the answer is not Keycloak's"
-        return OapipError(where, reason, hint, error.response_code, path)
+        return OapipError(where, NOT_KEYCLOAK, hint, error.response_code, path, server=server)
     hint = LOGIN_HINTS.get(str(body.get("error")), "")
     said = _http.words(body)
     if error.response_code == 404:
         hint = WRONG_URL if NO_SUCH_PATH in said else "Check auth_realm."
     elif "not fully set up" in said:
         hint = "The account lacks an email, a name or an action that its owner has to do first."
-    return OapipError(where, said or "refused", hint, error.response_code, path)
+    return OapipError(where, said or "refused", hint, error.response_code, path, server=server)
 
 
 def role_for(method: str, segments: t.Sequence[str]) -> str:

@@ -367,7 +367,9 @@ def _apply_scope(kc: Keycloak, change: Change, seen: Seen, doing: str) -> None:
     for one in mappers:
         audience = (one.get("config") or {}).get("included.client.audience")
         if audience and audience not in wanted["clients"]:
-            kc.request("DELETE", *path, "protocol-mappers", "models", one["id"], doing=doing)
+            kc.request(
+                "DELETE", *path, "protocol-mappers", "models", one["id"], doing=doing, absent=True
+            )
     for client in wanted["clients"]:
         have, mapper = names.get(client), _mapper(client)
         if have is None:

@@ -18,8 +18,9 @@ Everything is a path: ``url_of(kind, namespace, name)`` builds it from one table
     kube.request("POST", path, body)                   # anything else, decoded JSON
 
 Only 404 means absent. Every other failure is an `OapipError` with the act, the object, the status
-(None when no answer came) and the server's own message. Reads and applies are repeated on 429, 5xx
-and broken connections; other writes only on 429, which says that nothing was done.
+(None when no answer came) and the server's own message. What is the same when it is sent twice (all
+but POST) is repeated on 429, 5xx and broken connections; POST only where the server says that it
+did nothing (see `_http.Attempts`).
 
 An apply takes away what an earlier apply of ours set and this one does not: whoever adds a single
 label or annotation to an object that another module applies uses `patch`.
@@ -34,9 +35,12 @@ import typing as t
 from urllib.parse import quote, urlencode
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _deps
-from ansible_collections.eoepca.oapip.plugins.module_utils._http import TRANSIENT, pause, root_cause
+from ansible_collections.eoepca.oapip.plugins.module_utils._http import (
+    TRANSIENT,
+    Attempts,
+    root_cause,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
-from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
 
 try:
     import urllib3
@@ -48,8 +52,9 @@ Obj = t.Dict[str, t.Any]  # a Kubernetes object as decoded JSON
 FIELD_MANAGER = "eoepca.oapip"
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
-RETRY_SECONDS = 30.0
 PAGE = 500
+PASSING = TRANSIENT | {500}
+"""Statuses that may pass by themselves: a webhook that is not up yet is told as 500."""
 
 
 class Kind(t.NamedTuple):
@@ -227,10 +232,11 @@ class Kube:
             query["labelSelector"] = label_selector
         if field_selector:
             query["fieldSelector"] = field_selector
-        answer = self._send("GET", path, query, None, "", read_seconds=seconds + 5)
+        answer = None
         try:
+            answer = self._send("GET", path, query, None, "", read_seconds=seconds + 5)
             if answer.status >= 400:
-                raise _failure("GET", path, answer.status, answer.read(decode_content=True))
+                raise self._failure("GET", path, answer.status, answer.read(decode_content=True))
             rest = b""
             for chunk in answer.stream(65536, decode_content=True):
                 *lines, rest = (rest + chunk).split(b"\n")
@@ -238,12 +244,13 @@ class Kube:
                     event = json.loads(line)
                     if event["type"] == "ERROR":
                         code = int(event["object"].get("code", 0))
-                        raise _failure("GET", path, code, json.dumps(event["object"]).encode())
+                        raise self._failure("GET", path, code, json.dumps(event["object"]).encode())
                     yield Event(event["type"], event["object"])
-        except urllib3.exceptions.HTTPError:
+        except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError):
             return  # a watch that breaks has simply ended: the caller lists and goes on
         finally:
-            answer.close()
+            if answer is not None:
+                answer.close()
 
     # -- writes --------------------------------------------------------------------------------
 
@@ -261,7 +268,7 @@ class Kube:
             query["dryRun"] = "All"
         body = {key: value for key, value in obj.items() if key != "status"}
         kind = "application/apply-patch+yaml"  # JSON is YAML
-        return self.request("PATCH", url_for(obj, namespace), body, query, kind, repeat=True)
+        return self.request("PATCH", url_for(obj, namespace), body, query, kind)
 
     def create(self, obj: t.Mapping[str, t.Any], namespace: t.Optional[str] = None) -> Obj:
         """POST; an object that exists already is an OapipError with reason AlreadyExists."""
@@ -302,35 +309,48 @@ class Kube:
         body: t.Optional[t.Mapping[str, t.Any]] = None,
         query: t.Optional[t.Mapping[str, str]] = None,
         content_type: str = "application/json",
-        repeat: t.Optional[bool] = None,
+        repeat: bool = False,
     ) -> Obj:
-        """Send one request, repeated as the module's docstring says, and decode the answer."""
-        safe = method == "GET" if repeat is None else repeat
-        deadline = Deadline(RETRY_SECONDS)
-        attempt = 0
+        """Send one request, repeated as the module's docstring says, and decode the answer.
+
+        With `repeat` also a POST is: one that stores nothing, like a review.
+        """
+        attempts = Attempts(repeat or method != "POST", transient=PASSING)
         while True:
             try:
                 answer = self._send(method, path, query, body, content_type)
                 data = answer.read(decode_content=True)
                 answer.release_conn()
             except urllib3.exceptions.HTTPError as error:
-                wait = pause(attempt)
-                if not safe or wait >= deadline.left or _hopeless(error):
+                if _hopeless(error) or not attempts.again():
                     raise self._unreachable(method, path, error) from None
-            else:
-                if answer.status < 400:
-                    return _decoded(method, path, answer.status, data)
-                wait = pause(attempt, answer.headers.get("Retry-After"))
-                again = answer.status == 429 or (safe and answer.status in TRANSIENT | {500})
-                if not again or wait >= deadline.left:
-                    raise _failure(method, path, answer.status, data)
-            deadline.sleep(wait)
-            attempt += 1
+                continue
+            if answer.status < 400:
+                return self._decoded(method, path, answer.status, data)
+            if not attempts.again(answer.status, answer.headers.get("Retry-After")):
+                raise self._failure(method, path, answer.status, data)
 
     def _unreachable(self, method: str, path: str, error: BaseException) -> OapipError:
         hint = "Check that the API server is up and reachable from here, and the kubeconfig's CA."
         reason = f"no answer from {self.host}: {root_cause(error)}"
         return OapipError(_doing(method, path), reason, hint, path=path)
+
+    def _decoded(self, method: str, path: str, status: int, data: bytes) -> Obj:
+        try:
+            return dict(json.loads(data)) if data else {}
+        except (ValueError, TypeError):
+            doing, reason = _doing(method, path), "the answer is no JSON object"
+            hint = "Is there a proxy or login page in between?"
+            raise OapipError(doing, reason, hint, status, path, server=self.host) from None
+
+    def _failure(self, method: str, path: str, status: int, data: bytes) -> OapipError:
+        """The server's own words: a Status object's message, never a raw page."""
+        try:
+            said = str(json.loads(data)["message"])
+        except (ValueError, TypeError, KeyError):
+            said = "the answer is not a Kubernetes Status (a proxy in between?)"
+        hint = _HINTS.get(status, "")
+        return OapipError(_doing(method, path), said, hint, status, path, server=self.host)
 
     def _send(
         self,
@@ -367,26 +387,9 @@ _HINTS = {
 
 
 def _doing(method: str, path: str) -> str:
-    return f"{_ACTS.get(method, 'deleting')} {path}"
+    return f"{_ACTS.get(method, 'deleting')} {path} of the Kubernetes API"
 
 
 def _hopeless(error: BaseException) -> bool:
     """Whether no repetition helps: a certificate that is not trusted, a name that is wrong."""
     return isinstance(error, (urllib3.exceptions.SSLError, urllib3.exceptions.LocationValueError))
-
-
-def _decoded(method: str, path: str, status: int, data: bytes) -> Obj:
-    try:
-        return dict(json.loads(data)) if data else {}
-    except (ValueError, TypeError):
-        reason, hint = "the answer is no JSON object", "Is there a proxy or login page in between?"
-        raise OapipError(_doing(method, path), reason, hint, status, path) from None
-
-
-def _failure(method: str, path: str, status: int, data: bytes) -> OapipError:
-    """The server's own words: a Status object's message, never a raw page."""
-    try:
-        said = str(json.loads(data)["message"])
-    except (ValueError, TypeError, KeyError):
-        said = "the answer is not a Kubernetes Status (a proxy in between?)"
-    return OapipError(_doing(method, path), said, _HINTS.get(status, ""), status, path)

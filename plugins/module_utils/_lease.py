@@ -204,7 +204,9 @@ def acquire(
                 hint = (
                     f"Create the namespace {claim.namespace}, or name another with lock_namespace."
                 )
-                raise OapipError(doing, error.reason, hint, 404, error.path) from None
+                raise OapipError(
+                    doing, error.reason, hint, 404, error.path, server=error.server
+                ) from None
             if error.status not in (404, 409):
                 raise
         deadline.clock.sleep(0.2)  # somebody was faster: look who

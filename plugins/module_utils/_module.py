@@ -47,6 +47,7 @@ class OapipError(Exception):
     :param hint: what to do next.
     :param status: the HTTP status, where there was one.
     :param path: the path of the request, without host and query.
+    :param server: who answered: scheme, host and port.
     :param extra: result keys to return beside the message (the last state seen, a job id).
     """
 
@@ -58,12 +59,14 @@ class OapipError(Exception):
         status: t.Optional[int] = None,
         path: str = "",
         extra: t.Optional[t.Mapping[str, t.Any]] = None,
+        server: str = "",
     ) -> None:
         self.doing = doing
         self.reason = reason
         self.hint = hint
         self.status = status
         self.path = path
+        self.server = server
         self.extra = dict(extra or {})
         super().__init__(self.text())
 
@@ -71,8 +74,9 @@ class OapipError(Exception):
         return self.text()  # a hint that was given later is told too
 
     def text(self) -> str:
-        """One sentence for ``msg``: doing, status, reason, cure."""
-        status = f" (HTTP {self.status})" if self.status is not None else ""
+        """One sentence for ``msg``: doing, status, server, reason, cure."""
+        by = f" from {self.server}" if self.server else ""
+        status = f" (HTTP {self.status}{by})" if self.status is not None else ""
         if "\n" in self.reason:  # a list, one line each
             return f"{self.doing}{status}:{self.reason.rstrip()}\n{self.hint}".rstrip()
         hint = f" {self.hint}" if self.hint else ""
@@ -85,6 +89,8 @@ class OapipError(Exception):
             error["status"] = str(self.status)
         if self.path:
             error["path"] = self.path
+        if self.server:
+            error["server"] = self.server
         return {**self.extra, "msg": self.text(), "error": error}
 
 

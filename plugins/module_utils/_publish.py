@@ -121,9 +121,9 @@ class Publisher:
             return self._replace(f"{path}/{change.name}", seen, wanted, query)
         except OapipError as error:
             if error.status == 404:
-                raise _with_hint(error, NO_CRD) from None
-            if error.status == 409 and change.action == "create":
-                raise _with_hint(error, FOREIGN) from None
+                error.hint = NO_CRD
+            elif error.status == 409 and change.action == "create":
+                error.hint = FOREIGN
             raise
 
     def _replace(
@@ -267,10 +267,6 @@ class Publisher:
                 self.kube.replace({**old, "metadata": meta})
             return "the route was put back as it was"
         return ""
-
-
-def _with_hint(error: OapipError, hint: str) -> OapipError:
-    return OapipError(error.doing, error.reason, hint, error.status, error.path, error.extra)
 
 
 def _filled(obj: Obj) -> Obj:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube, Obj, url_of
+from ansible_collections.eoepca.oapip.plugins.module_utils._kube import PASSING, Kube, Obj, url_of
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
 
@@ -236,11 +236,13 @@ class Rollout:
     def _glance(self, version: str) -> None:
         """Wait until a pod changes, or a moment: a Deployment follows its pods."""
         seconds = min(GLANCE, max(self.deadline.left, 0.1))
+        end = self.deadline.elapsed + seconds
         try:
             for _event in self.kube.watch(url_of("Pod", self.namespace), version, seconds):
                 self.deadline.sleep(0.1)
                 return
         except OapipError as error:
-            if error.status not in (403, 410):
+            if error.status not in {403, 410} | PASSING:
                 raise
-            self.deadline.sleep(seconds)
+        # what breaks at once, again and again, must not become a storm of requests
+        self.deadline.sleep(max(0.0, end - self.deadline.elapsed))

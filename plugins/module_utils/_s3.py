@@ -10,7 +10,12 @@ import typing as t
 from urllib.parse import urlsplit
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._deps import boto3, botocore, require
-from ansible_collections.eoepca.oapip.plugins.module_utils._http import root_cause
+from ansible_collections.eoepca.oapip.plugins.module_utils._http import (
+    TRANSIENT,
+    Attempts,
+    root_cause,
+    server_of,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError, Params
 
 ABSENT = frozenset({"404", "NoSuchBucket", "NoSuchKey", "NotFound"})
@@ -28,6 +33,7 @@ class Store:
     def __init__(self, params: Params) -> None:
         require("boto3")
         self.endpoint: str = params["endpoint"]
+        self.server = server_of(self.endpoint)
         self.region: str = params.get("region") or "us-east-1"
         verify: t.Union[bool, str] = params.get("ca_path") or True
         if params.get("validate_certs") is False:
@@ -35,7 +41,8 @@ class Store:
         config = botocore.config.Config(
             connect_timeout=min(10, params.get("timeout") or 30),
             read_timeout=params.get("timeout") or 30,
-            retries={"mode": "standard", "total_max_attempts": 4},
+            # ours, see call(): botocore's know neither Retry-After nor an end in time
+            retries={"mode": "standard", "total_max_attempts": 1},
             s3={"addressing_style": "path"},
             signature_version="s3v4",
             # many stores that speak S3 refuse the checksums that AWS introduced in 2025
@@ -62,31 +69,49 @@ class Store:
     ) -> t.Optional[t.Dict[str, t.Any]]:
         """Call an operation of the S3 API (``head_bucket``); None: the thing is not there.
 
+        Whatever is called here does the same when it is sent twice, so all of it is.
+
         :raises OapipError: refused, unreachable, or any other error than "absent".
         """
-        where = f"{doing} at {self.endpoint}"
+        where = f"{doing} in S3"
+        attempts = Attempts(repeatable=True, transient=TRANSIENT | {500})
+        while True:
+            try:
+                return self._once(where, operation, arguments)
+            except botocore.exceptions.ClientError as error:
+                about = error.response.get("ResponseMetadata", {})
+                status = about.get("HTTPStatusCode")
+                header = about.get("HTTPHeaders", {}).get("retry-after")
+                if str(error.response.get("Error", {}).get("Code", "")) in ABSENT:
+                    return None
+                failure = OapipError(where, *_told(error.response), status, server=self.server)
+            except (botocore.exceptions.BotoCoreError, ValueError) as error:
+                status = header = None
+                hint = "Check the URL, the name resolution and what is trusted with ca_path."
+                reason = f"no answer from {self.server}: {_cause(error)}"
+                failure = OapipError(where, reason, hint, path=urlsplit(self.endpoint).path)
+                if not _passing(error):
+                    raise failure from None
+            if not attempts.again(status, header):
+                raise failure
+
+    def _once(self, where: str, operation: str, arguments: Params) -> t.Dict[str, t.Any]:
+        """Call an operation and read its answer to the end."""
         try:
             answer: t.Dict[str, t.Any] = getattr(self.client, operation)(**arguments)
+        except botocore.parsers.ResponseParserError:
+            raise self._foreign(where) from None
+        if "Body" in answer:
+            answer["Body"] = answer["Body"].read()
             return answer
-        except botocore.exceptions.ClientError as error:
-            told = error.response.get("Error", {})
-            code = str(told.get("Code", ""))
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            if code in ABSENT:
-                return None
-            hint = ""
-            if code in DENIED:
-                hint = "Check the access key, the secret key and what the key may do."
-            text = str(told.get("Message") or "")
-            reason = (
-                ": ".join(part for part in (code, text) if part) or "the server gives no reason"
-            )
-            raise OapipError(where, reason, hint, status) from None
-        except (botocore.exceptions.BotoCoreError, ValueError) as error:
-            hint = "Check the URL, the name resolution and the authorities trusted with ca_path."
-            raise OapipError(
-                where, root_cause(error), hint, path=urlsplit(self.endpoint).path
-            ) from None
+        kind = answer["ResponseMetadata"]["HTTPHeaders"].get("content-type", "")
+        if kind.startswith("text/html"):
+            raise self._foreign(where)
+        return answer
+
+    def _foreign(self, where: str) -> OapipError:
+        hint = "Something else than S3 may have answered (a proxy, a login page)."
+        return OapipError(where, "the answer is not S3's", hint, 200, server=self.server)
 
     def check_access(self) -> t.List[str]:
         """Return the names of the buckets; a wrong key fails here.
@@ -141,7 +166,7 @@ class Store:
         answer = self.call(f"reading {bucket}/{key}", "get_object", Bucket=bucket, Key=key)
         if answer is None:
             return None
-        body: bytes = answer["Body"].read()
+        body: bytes = answer["Body"]
         return body
 
     def delete(self, bucket: str, key: str) -> None:
@@ -160,3 +185,25 @@ class Store:
             "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds
         )
         return url
+
+
+def _told(answer: t.Mapping[str, t.Any]) -> t.Tuple[str, str]:
+    """Return what the server says of an error, and what to do about it."""
+    told = answer.get("Error", {})
+    code, text = str(told.get("Code", "")), str(told.get("Message") or "")
+    words = ": ".join(part for part in (code, text) if part) or "the server gives no reason"
+    hint = "Check the access key, the secret key and what the key may do."
+    return words, hint if code in DENIED else ""
+
+
+def _passing(error: BaseException) -> bool:
+    """Whether it may pass by itself: a connection that breaks, or is silent for too long."""
+    names = botocore.exceptions
+    kinds = (names.ConnectionError, names.HTTPClientError, names.IncompleteReadError)
+    return isinstance(error, kinds) and not isinstance(error, names.SSLError)
+
+
+def _cause(error: BaseException) -> str:
+    """Return why no answer came: botocore's own sentence is about the URL, not the reason."""
+    inner = getattr(error, "kwargs", {}).get("error")
+    return root_cause(inner if isinstance(inner, BaseException) else error)

@@ -19,7 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ansible_collections.eoepca.oapip.plugins.module_utils._http import TRANSIENT, USER_AGENT
+from ansible_collections.eoepca.oapip.plugins.module_utils._http import (
+    TRANSIENT,
+    USER_AGENT,
+    pause,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 
 Check = t.Mapping[str, t.Any]
@@ -30,6 +34,9 @@ BODY = 1_000_000
 
 ATTEMPTS = 4
 """Tries of a request that meets a fault of transport or an overloaded gateway."""
+
+PATIENCE = 30.0
+"""Seconds that a gateway may ask to wait before the next try."""
 
 THREADS = 8
 
@@ -104,7 +111,11 @@ class Wire:
             connection.endheaders()
             response = connection.getresponse()
             found = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, found, response.read(BODY))
+            body = response.read(BODY)
+            # a limited read does not tell that the connection broke: half a body proves nothing
+            if response.length and len(body) < BODY:
+                return Answer(0, {}, trouble="the connection broke inside the answer")
+            return Answer(response.status, found, body)
         except (OSError, http.client.HTTPException, ValueError) as error:
             words = re.sub(r"\s+", " ", str(error)) or type(error).__name__
             return Answer(0, {}, trouble=words[:200])
@@ -157,7 +168,10 @@ def verdict(wire: Wire, check: Check, token: str, sleep: t.Callable[[float], Non
         passing = not answer.status or answer.status in TRANSIENT
         if wanted or not passing or attempt == ATTEMPTS - 1:
             break
-        sleep(0.5 * 2**attempt)
+        wait = pause(attempt, answer.headers.get("retry-after"))
+        if wait > PATIENCE:
+            break
+        sleep(wait)
     why = miss_of(check, answer)
     return {
         "name": check["name"],

@@ -116,7 +116,8 @@ def test_a_refusing_token_endpoint_is_told_without_the_secret(double: Double) ->
         "client_secret": "hush-hush",
         "token_url": f"{double.url}/token",
     }
-    with pytest.raises(OapipError, match=r"getting a token for c \(HTTP 401\): invalid_client: no"):
+    said = r"getting a token for c \(HTTP 401 from http://127.0.0.1:\d+\): invalid_client: no"
+    with pytest.raises(OapipError, match=said):
         server(double, **account).ask("GET", ["processes"], "listing")
 
 
