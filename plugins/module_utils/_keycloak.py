@@ -394,6 +394,18 @@ class Keycloak:
         """Whether the realm has a user of exactly this name."""
         return self.user(username) is not None
 
+    def role(self, name: str) -> t.Optional[Json]:
+        """Return a realm role, or with ``client/role`` a client's; None where there is none."""
+        doing = f"looking for role {name}"
+        found = self.request("GET", "roles", name, doing=doing, absent=True)
+        client_id, slash, role = name.rpartition("/")
+        if found is None and slash:
+            client = self.client(client_id)
+            if client is not None:
+                path = ("clients", client["id"], "roles", role)
+                found = self.request("GET", *path, doing=doing, absent=True)
+        return t.cast("t.Optional[Json]", found)
+
     def token_probe(self) -> Json:
         """Log in and read; return ``realm``, ``issuer`` and ``missing``, the roles wanting.
 

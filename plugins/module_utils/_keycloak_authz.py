@@ -146,8 +146,8 @@ class Protection:
         roles = {role for one in desired.policies.values() for role in one.get("roles", ())}
         known = {r for one in self.seen.current.policies.values() for r in one.get("roles", ())}
         wanted = sorted(roles - known)
-        found = self.kc.each(self._has_role, wanted)
-        faults += [f"role {role}" for role, there in found if not there]
+        found = self.kc.each(self.kc.role, wanted)
+        faults += [f"role {role}" for role, there in found if there is None]
         named = {path for one in desired.policies.values() for path in one.get("groups", ())}
         strange = sorted(named - set(desired.groups) - set(self.seen.groups))
         missing = [
@@ -187,17 +187,6 @@ class Protection:
             query = {"first": page * PAGE, "max": PAGE, "briefRepresentation": "true"}
             listed = self.kc.request("GET", "users", query=query, doing="listing the users")
             self.seen.users.update({one["username"]: one["id"] for one in listed})
-
-    def _has_role(self, role: str) -> bool:
-        doing = f"looking for role {role}"
-        if self.kc.request("GET", "roles", role, doing=doing, absent=True) is not None:
-            return True
-        client_id, slash, name = role.rpartition("/")
-        client = self.kc.client(client_id) if slash else None
-        if client is None:
-            return False
-        path = ("clients", client["id"], "roles", name)
-        return self.kc.request("GET", *path, doing=doing, absent=True) is not None
 
     # ------------------------------------------------------------------ writing
 

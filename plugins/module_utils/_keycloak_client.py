@@ -2,25 +2,35 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""An OIDC client and its audience scope: observe, desire, plan (pure), apply.
+"""An OIDC client with its audience and what hangs on it: observe, desire, plan (pure), apply.
 
 A client is always read whole, merged and written whole: a PUT without
 ``authorizationServicesEnabled`` destroys every resource, policy and permission of the client.
 
-API: ``clients``, ``client-scopes``, ``clients/{id}/default-client-scopes`` of Keycloak's admin API.
+API: ``clients`` of Keycloak's admin API.
 """
 
 from __future__ import annotations
 
+import secrets
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.eoepca.oapip.plugins.module_utils import _plan
+from ansible_collections.eoepca.oapip.plugins.module_utils import (
+    _keycloak_audience,
+    _keycloak_links,
+    _plan,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak import MASKED, Json, Keycloak
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_audience import (
+    OWNER,
+    Audience,
+    scope_name,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError, Params
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
 
-OWNER = "oapip.owner"
+ROTATION = "oapip.secret.rotation"
 DEVICE_GRANT = "oauth2.device.authorization.grant.enabled"
 PKCE = "pkce.code.challenge.method"
 FIELDS = {
@@ -49,6 +59,10 @@ NEW: Json = {
 }
 """What a new client gets where the user says nothing: stated, as Keycloak's defaults are wide."""
 
+SERVERS_OWN = frozenset({OWNER, ROTATION, DEVICE_GRANT, PKCE, "realm_client"})
+"""Attributes that `attributes_mode: exact` leaves alone, with all that begin as the next one."""
+SECRET_TIMES = "client.secret."
+
 
 @dataclass
 class Settled:
@@ -56,9 +70,9 @@ class Settled:
 
     client: t.Optional[Json] = None
     secret: t.Optional[str] = field(default=None, repr=False)
-    audience: t.Optional[Json] = None
-    carriers: t.Optional[t.Set[str]] = None  # clients whose tokens get the audience scope
-    scope_known: bool = True  # whether the audience is managed at all
+    audience: t.Optional[Audience] = None  # None where it is not managed
+    links: _keycloak_links.Links = field(default_factory=dict)
+    exact: bool = False  # whether attributes that are not named are removed
 
 
 @dataclass
@@ -66,14 +80,8 @@ class Seen:
     """What the server showed: the normalised state and the ids behind it."""
 
     current: Settled
-    ids: t.Dict[str, str] = field(default_factory=dict)  # client id -> uuid
-    scope_id: str = ""
+    ids: _keycloak_links.Ids = field(default_factory=_keycloak_links.Ids)
     assumed: t.List[str] = field(default_factory=list)
-
-
-def scope_name(client_id: str) -> str:
-    """Return the name of the client scope that carries the audience."""
-    return f"{client_id}-audience"
 
 
 # ---------------------------------------------------------------------- pure
@@ -91,6 +99,10 @@ def normalise(raw: Json) -> Json:
         else:
             shown[option] = value or ""
     shown["attributes"] = {k: v for k, v in (raw.get("attributes") or {}).items() if v}
+    shown["mappers"] = {
+        one["name"]: {"type": one["protocolMapper"], "config": dict(one.get("config") or {})}
+        for one in raw.get("protocolMappers") or []
+    }
     return shown
 
 
@@ -112,21 +124,48 @@ def desire(params: Params) -> Settled:
                 "Leave out public and service_accounts, or set authorization to false.",
             )
         wanted.update(public=False, service_accounts=True)
-    attributes = {str(k): _text(v) for k, v in (params.get("attributes") or {}).items()}
-    if params.get("device_grant") is not None:
-        attributes[DEVICE_GRANT] = _text(params["device_grant"])
-    if params.get("pkce") is not None:
-        attributes[PKCE] = "" if params["pkce"] == "none" else str(params["pkce"])
-    if params.get("marker"):
-        attributes[OWNER] = str(params["marker"])
-    if attributes:
+    attributes = _attributes(params)
+    exact = params.get("attributes_mode") == "exact" and params.get("attributes") is not None
+    if attributes or exact:
         wanted["attributes"] = attributes
-    audience, carriers = None, None
-    if params.get("audience"):
-        audience = {"clients": sorted(set(params["audience"])), "owner": params.get("marker") or ""}
-        carriers = {params["client_id"], *(params.get("token_clients") or [])}
-    managed = params.get("audience") is not None
-    return Settled(wanted, params.get("secret"), audience, carriers, managed)
+    if params.get("mappers"):
+        wanted["mappers"] = {one["name"]: _mapper(one) for one in params["mappers"]}
+    links = _keycloak_links.desire(params)
+    if wanted.get("service_accounts") is False and links.get(_keycloak_links.ROLE):
+        raise OapipError(
+            f"planning client {params['client_id']}",
+            "service_account_roles needs a service account",
+            "Set service_accounts to true, or leave the roles out.",
+        )
+    return Settled(wanted, params.get("secret"), _audience(params), links, exact)
+
+
+def _attributes(params: Params) -> t.Dict[str, str]:
+    found = {str(k): _text(v) for k, v in (params.get("attributes") or {}).items()}
+    if params.get("device_grant") is not None:
+        found[DEVICE_GRANT] = _text(params["device_grant"])
+    if params.get("pkce") is not None:
+        found[PKCE] = "" if params["pkce"] == "none" else str(params["pkce"])
+    for option, key in (("marker", OWNER), ("secret_rotation_id", ROTATION)):
+        if params.get(option):
+            found[key] = str(params[option])
+    return found
+
+
+def _audience(params: Params) -> t.Optional[Audience]:
+    named = params.get("audience")
+    if not named:
+        return None if named is None else Audience()
+    scope = {"clients": sorted(set(named)), "owner": params.get("marker") or ""}
+    return Audience(scope, {params["client_id"], *(params.get("token_clients") or [])})
+
+
+def _mapper(given: Json) -> t.Optional[Json]:
+    """Return a protocol mapper in normal form, None where it is to be absent."""
+    if given.get("state") == "absent":
+        return None
+    config = {str(key): _text(value) for key, value in (given.get("config") or {}).items()}
+    return {"type": given["type"], "config": config}
 
 
 def _text(value: t.Any) -> str:
@@ -142,9 +181,11 @@ def plan(client_id: str, current: Settled, desired: Settled, force: bool = False
     :raises OapipError: another owner's client, or a change that destroys authorization data.
     """
     changes = _plan_client(client_id, current, desired, force)
-    if desired.scope_known:
-        changes += _plan_audience(client_id, current, desired)
-    return changes
+    audience = desired.audience
+    if audience is not None:
+        changes += _keycloak_audience.plan(client_id, current.audience or Audience(), audience)
+    kept = {scope_name(client_id), _keycloak_links.BY_SERVER}
+    return changes + _keycloak_links.plan(client_id, current.links, desired.links, kept)
 
 
 def _plan_client(client_id: str, current: Settled, desired: Settled, force: bool) -> t.List[Change]:
@@ -152,22 +193,24 @@ def _plan_client(client_id: str, current: Settled, desired: Settled, force: bool
     secret = desired.secret
     if current.client is None:
         after = {**NEW, **wanted}
+        if "mappers" in after:
+            after["mappers"] = {k: v for k, v in after["mappers"].items() if v}
         if not after["public"]:
             after["secret"] = _plan.NEW_SECRET if secret else _plan.GENERATED
         return [Change("create", "client", client_id, None, after, payload=secret)]
     before = {key: current.client.get(key) for key in wanted}
     after = dict(wanted)
     if "attributes" in wanted:
-        have = current.client["attributes"]
-        before["attributes"] = {k: have[k] for k in wanted["attributes"] if k in have}
-        after["attributes"] = {k: v for k, v in wanted["attributes"].items() if v}
-        owner, ours = have.get(OWNER), wanted["attributes"].get(OWNER)
-        if owner and ours and owner != ours and not force:
-            raise OapipError(
-                f"planning client {client_id}",
-                f"it belongs to another installation ({owner})",
-                "Give every cluster its own client_id, or take this one over with force.",
-            )
+        have, named = current.client["attributes"], wanted["attributes"]
+        shown = set(have) if desired.exact else set(named)
+        shown -= {k for k in _servers_own(have) if k not in named}
+        before["attributes"] = {k: have[k] for k in shown if k in have}
+        after["attributes"] = {k: v for k, v in named.items() if v}
+        _refuse_other_owner(client_id, have.get(OWNER), named.get(OWNER), force)
+        if named.get(ROTATION) and have.get(ROTATION) != named[ROTATION]:
+            before["secret"], after["secret"] = _plan.SECRET, _plan.GENERATED
+    if "mappers" in wanted:
+        before["mappers"], after["mappers"] = _mappers(current.client["mappers"], wanted["mappers"])
     if secret and current.secret not in (secret, MASKED):
         before["secret"], after["secret"] = _plan.SECRET, _plan.NEW_SECRET
     destroys = wanted.get("authorization") is False or wanted.get("public") is True
@@ -180,27 +223,30 @@ def _plan_client(client_id: str, current: Settled, desired: Settled, force: bool
     return _plan.update("client", client_id, before, after, payload=secret)
 
 
-def _plan_audience(client_id: str, current: Settled, desired: Settled) -> t.List[Change]:
-    name = scope_name(client_id)
-    changes: t.List[Change] = []
-    if desired.audience is None:
-        if current.audience is None:
-            return []
-        leaving = sorted(current.carriers or ())
-        changes = [_carrier("delete", one, name) for one in leaving]
-        return [*changes, Change("delete", "client_scope", name, current.audience)]
-    if current.audience is None:
-        changes.append(Change("create", "client_scope", name, None, desired.audience))
-    else:
-        changes += _plan.update("client_scope", name, current.audience, desired.audience)
-    joining = sorted((desired.carriers or set()) - (current.carriers or set()))
-    return changes + [_carrier("create", one, name) for one in joining]
+def _servers_own(attributes: t.Iterable[str]) -> t.Set[str]:
+    return {k for k in attributes if k in SERVERS_OWN or k.startswith(SECRET_TIMES)}
 
 
-def _carrier(action: str, client_id: str, scope: str) -> Change:
-    state = {"client": client_id, "scope": scope}
-    before, after = (state, None) if action == "delete" else (None, state)
-    return Change(action, "default_client_scope", f"{client_id} {scope}", before, after, client_id)
+def _refuse_other_owner(
+    client_id: str, owner: t.Optional[str], ours: t.Optional[str], force: bool
+) -> None:
+    if owner and ours and owner != ours and not force:
+        raise OapipError(
+            f"planning client {client_id}",
+            f"it belongs to another installation ({owner})",
+            "Give every cluster its own client_id, or take this one over with force.",
+        )
+
+
+def _mappers(have: Json, wanted: Json) -> t.Tuple[Json, Json]:
+    """Return the named mappers as they are and as they are wanted, cut to what was given."""
+    before: Json = {}
+    for name, one in wanted.items():
+        if name in have:
+            config = have[name]["config"]
+            cut = config if one is None else _plan.pick(config, one["config"])
+            before[name] = {"type": have[name]["type"], "config": cut}
+    return before, {name: one for name, one in wanted.items() if one is not None}
 
 
 def plan_absent(
@@ -211,9 +257,9 @@ def plan_absent(
     :raises OapipError: the client is not ours.
     """
     changes: t.List[Change] = []
-    if current.audience and (force or current.audience["owner"] == (marker or "")):
-        others = Settled(audience=current.audience, carriers=set(current.carriers or ()))
-        changes = _plan_audience(client_id, others, Settled())
+    audience = current.audience or Audience()
+    if audience.scope and (force or audience.scope["owner"] == (marker or "")):
+        changes = _keycloak_audience.plan(client_id, audience, Audience())
     if current.client is None:
         return changes
     owner = current.client["attributes"].get(OWNER, "")
@@ -243,34 +289,43 @@ def observe(kc: Keycloak, params: Params, check_mode: bool = False) -> Seen:
     :raises OapipError: a client named by the options does not exist.
     """
     client_id = params["client_id"]
-    seen = Seen(Settled(scope_known=False))
+    seen = Seen(Settled())
     raw = kc.client(client_id)
     if raw is not None:
-        seen.ids[client_id] = raw["id"]
+        seen.ids.clients[client_id] = raw["id"]
         seen.current.client = normalise(raw)
         seen.current.secret = raw.get("secret")
-    if params.get("audience") is None and params["state"] == "present":
-        return seen
+    if params["state"] == "present":
+        wanted = _keycloak_links.desire(params)
+        seen.current.links = _keycloak_links.observe(kc, client_id, raw, wanted, seen.ids)
+    if params.get("audience") is not None or params["state"] == "absent":
+        seen.current.audience = _observe_audience(kc, params, raw, seen, check_mode)
+    return seen
+
+
+def _observe_audience(
+    kc: Keycloak, params: Params, raw: t.Optional[Json], seen: Seen, check_mode: bool
+) -> Audience:
+    client_id, audience = params["client_id"], Audience()
     name = scope_name(client_id)
     scopes = kc.request("GET", "client-scopes", doing="reading the client scopes")
     scope = next((one for one in scopes if one["name"] == name), None)
-    seen.current.scope_known = True
-    seen.current.carriers = set()
     if scope is not None:
-        seen.scope_id = scope["id"]
-        seen.current.audience = _audience(scope)
+        seen.ids.scopes[name] = scope["id"]
+        audience.scope = _keycloak_audience.scope_of(scope)
+    clients = seen.ids.clients
     for one in sorted({client_id, *(params.get("token_clients") or [])}):
         other = raw if one == client_id else kc.client(one)
         if other is None:
             _missing(one, client_id, "token_clients", params, seen, check_mode)
             continue
-        seen.ids[one] = other["id"]
+        clients[one] = other["id"]
         if scope is not None and name in (other.get("defaultClientScopes") or []):
-            seen.current.carriers.add(one)
+            audience.carriers.add(one)
     for one in params.get("audience") or []:
-        if one != client_id and one not in seen.ids and kc.client(one) is None:
+        if one != client_id and one not in clients and kc.client(one) is None:
             _missing(one, client_id, "audience", params, seen, check_mode)
-    return seen
+    return audience
 
 
 def _missing(
@@ -288,108 +343,61 @@ def _missing(
         seen.assumed.append(f"client {one}")
 
 
-def _audience(scope: Json) -> Json:
-    mappers = scope.get("protocolMappers") or []
-    found = sorted(
-        one["config"]["included.client.audience"]
-        for one in mappers
-        if one.get("protocolMapper") == "oidc-audience-mapper"
-        and one["config"].get("included.client.audience")
-        and one["config"].get("access.token.claim") == "true"
-    )
-    return {"clients": found, "owner": (scope.get("attributes") or {}).get(OWNER, "")}
-
-
 def apply(kc: Keycloak, client_id: str, changes: t.Sequence[Change], seen: Seen) -> None:
     """Make the changes, in the order of the plan."""
     for change in changes:
         doing = f"{change.action[:-1]}ing {change.kind} {change.name}"
         if change.kind == "client":
-            _apply_client(kc, client_id, change, seen, doing)
+            _apply_client(kc, client_id, change, seen.ids.clients, doing)
         elif change.kind == "client_scope":
-            _apply_scope(kc, change, seen, doing)
+            _keycloak_audience.apply(kc, change, seen.ids.scopes, doing)
         else:
-            method = "DELETE" if change.action == "delete" else "PUT"
-            path = ("clients", seen.ids[change.payload], "default-client-scopes", seen.scope_id)
-            kc.request(method, *path, doing=doing, absent=method == "DELETE")
+            _keycloak_links.apply(kc, change, seen.ids, doing)
 
 
-def _apply_client(kc: Keycloak, client_id: str, change: Change, seen: Seen, doing: str) -> None:
+def _apply_client(
+    kc: Keycloak, client_id: str, change: Change, clients: t.Dict[str, str], doing: str
+) -> None:
     if change.action == "delete":
-        kc.request("DELETE", "clients", seen.ids[client_id], doing=doing, absent=True)
+        kc.request("DELETE", "clients", clients[client_id], doing=doing, absent=True)
         return
     given = change.after or {}
     fresh: Json = {FIELDS[key]: value for key, value in given.items() if key in FIELDS}
     if change.payload and "secret" in given:
         fresh["secret"] = kc.ctx.secret(change.payload)
+    elif change.action == "update" and given.get("secret") == _plan.GENERATED:
+        # made here, so that the secret and the note of its rotation are written in one request
+        fresh["secret"] = kc.ctx.secret(secrets.token_urlsafe(32))
     if change.action == "create":
         fresh.update(clientId=client_id, protocol="openid-connect", enabled=True)
         fresh.update(implicitFlowEnabled=False, attributes=given.get("attributes") or {})
+        fresh["protocolMappers"] = _merged_mappers([], given.get("mappers") or {}, ())
         if not fresh["publicClient"]:
             fresh["clientAuthenticatorType"] = "client-secret"
-        seen.ids[client_id] = kc.create("clients", body=fresh, doing=doing)
+        clients[client_id] = kc.create("clients", body=fresh, doing=doing)
         return
-    whole = kc.request("GET", "clients", seen.ids[client_id], doing=f"reading client {client_id}")
+    whole = kc.request("GET", "clients", clients[client_id], doing=f"reading client {client_id}")
     if whole.get("secret") == MASKED:
         del whole["secret"]
     # an attribute that was shown before and is wanted no more is removed by the empty text
     gone = set((change.before or {}).get("attributes") or {}) - set(given.get("attributes") or {})
     attributes = {**(whole.get("attributes") or {}), **(given.get("attributes") or {})}
     whole = {**whole, **fresh, "attributes": {**attributes, **dict.fromkeys(gone, "")}}
-    kc.request("PUT", "clients", seen.ids[client_id], body=whole, doing=doing)
+    if "mappers" in given:
+        removed = set((change.before or {})["mappers"]) - set(given["mappers"])
+        have = whole.get("protocolMappers") or []
+        whole["protocolMappers"] = _merged_mappers(have, given["mappers"], removed)
+    kc.request("PUT", "clients", clients[client_id], body=whole, doing=doing)
 
 
-def _apply_scope(kc: Keycloak, change: Change, seen: Seen, doing: str) -> None:
-    if change.action == "delete":
-        kc.request("DELETE", "client-scopes", seen.scope_id, doing=doing, absent=True)
-        return
-    wanted = change.after or {}
-    body: Json = {
-        "name": change.name,
-        "description": "Puts the audience of an OGC API Processes engine into access tokens.",
-        "protocol": "openid-connect",
-        "attributes": {
-            OWNER: wanted["owner"],
-            "include.in.token.scope": "false",
-            "display.on.consent.screen": "false",
-        },
-    }
-    if change.action == "create":
-        body["protocolMappers"] = [_mapper(one) for one in wanted["clients"]]
-        seen.scope_id = kc.create("client-scopes", body=body, doing=doing)
-        return
-    path = ("client-scopes", seen.scope_id)
-    whole = kc.request("GET", *path, doing=f"reading client scope {change.name}")
-    mappers = whole.pop("protocolMappers", None) or []
-    kc.request("PUT", *path, body={**whole, **body}, doing=doing)
-    # a PUT of a scope ignores its mappers: they have their own path
-    names = {one["name"]: one for one in mappers}
-    for one in mappers:
-        audience = (one.get("config") or {}).get("included.client.audience")
-        if audience and audience not in wanted["clients"]:
-            kc.request(
-                "DELETE", *path, "protocol-mappers", "models", one["id"], doing=doing, absent=True
-            )
-    for client in wanted["clients"]:
-        have, mapper = names.get(client), _mapper(client)
-        if have is None:
-            kc.create(*path, "protocol-mappers", "models", body=mapper, doing=doing)
-        elif have.get("config", {}).get("access.token.claim") != "true":
-            body = {**have, **mapper}
-            kc.request(
-                "PUT", *path, "protocol-mappers", "models", have["id"], body=body, doing=doing
-            )
-
-
-def _mapper(client: str) -> Json:
-    return {
-        "name": client,
-        "protocol": "openid-connect",
-        "protocolMapper": "oidc-audience-mapper",
-        "config": {
-            "included.client.audience": client,
-            "access.token.claim": "true",
-            "introspection.token.claim": "true",
-            "id.token.claim": "false",
-        },
-    }
+def _merged_mappers(
+    have: t.Sequence[Json], wanted: t.Mapping[str, Json], removed: t.Container[str]
+) -> t.List[Json]:
+    """Return all mappers of a client, as a PUT replaces the whole set."""
+    named = {one["name"]: one for one in have if one["name"] not in removed}
+    for name, one in wanted.items():
+        old = named.get(name, {})
+        config = {**(old.get("config") or {}), **one["config"]}
+        fresh = {"name": name, "protocol": "openid-connect", "protocolMapper": one["type"]}
+        named[name] = {**old, **fresh, "config": config}
+    return list(named.values())

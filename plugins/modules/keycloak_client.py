@@ -52,6 +52,13 @@ options:
     description:
       - Secret of a confidential client. Without it, Keycloak makes one and it is kept.
       - A secret that equals the server's is no change.
+      - Mutually exclusive with O(secret_rotation_id).
+    type: str
+  secret_rotation_id:
+    description:
+      - Any text that names a generation of the secret, as C(2026-11). It is kept as the client's
+        attribute C(oapip.secret.rotation); another text than the one kept replaces the secret by a
+        new random one, once. Whoever uses the secret must read it again (O(return_secret)).
     type: str
   return_secret:
     description:
@@ -101,8 +108,60 @@ options:
     choices: [S256, plain, none]
   attributes:
     description:
-      - Attributes to set; others are kept. An empty or null value removes the attribute.
+      - Attributes to set. An empty or null value removes the attribute.
     type: dict
+  attributes_mode:
+    description:
+      - Whether attributes that O(attributes) does not name are kept (V(merge)) or removed
+        (V(exact)). Those that Keycloak or the other options keep stay in any case.
+    type: str
+    choices: [merge, exact]
+    default: merge
+  mappers:
+    description:
+      - Protocol mappers of the client, each by its name; others are kept
+        (C(protocolMappers)).
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - Name of the mapper.
+        type: str
+        required: true
+      type:
+        description:
+          - Provider of the mapper (C(protocolMapper)), as C(oidc-usermodel-attribute-mapper).
+            Required for V(present).
+        type: str
+      config:
+        description:
+          - Settings of the mapper. Only keys that are given are compared.
+        type: dict
+        default: {}
+      state:
+        description:
+          - Whether the mapper exists.
+        type: str
+        choices: [present, absent]
+        default: present
+  default_scopes:
+    description:
+      - Default client scopes, as an exact set. The scope of O(audience), and C(service_account),
+        which Keycloak gives by itself, need not be named.
+    type: list
+    elements: str
+  optional_scopes:
+    description:
+      - Optional client scopes, as an exact set.
+    type: list
+    elements: str
+  service_account_roles:
+    description:
+      - Roles that the client's service account has, as C(role) for a role of the realm or
+        C(client/role) for one of a client. Others are kept.
+    type: list
+    elements: str
   audience:
     description:
       - IDs of clients that access tokens must name as audience. They are put into a client scope
@@ -150,6 +209,33 @@ EXAMPLES = r"""
       - oapip-cli
     marker: oapip-engine 8e6a1c7e-4c0e-4f0e-9d52-0a9c2f6f6a11
 
+- name: A client of a pipeline, with a new secret every month
+  eoepca.oapip.keycloak_client:
+    server_url: https://auth.example.org
+    realm: eoepca
+    auth_username: admin
+    auth_password: "{{ keycloak_admin_password }}"
+    client_id: pipeline
+    standard_flow: false
+    service_accounts: true
+    service_account_roles:
+      - processing-user
+    default_scopes:
+      - basic
+      - oapip-engine-audience
+    optional_scopes: []
+    mappers:
+      - name: project
+        type: oidc-hardcoded-claim-mapper
+        config:
+          claim.name: project
+          claim.value: floods
+          access.token.claim: true
+    secret_rotation_id: 2026-11
+    return_secret: true
+  register: pipeline
+  no_log: true
+
 - name: Remove it
   eoepca.oapip.keycloak_client:
     server_url: https://auth.example.org
@@ -174,7 +260,9 @@ changes:
       description: V(create), V(update) or V(delete).
       type: str
     kind:
-      description: V(client), V(client_scope) or V(default_client_scope).
+      description:
+        - V(client), V(client_scope), V(default_client_scope), V(optional_client_scope) or
+          V(service_account_role).
       type: str
     name:
       description: Name of the object.
@@ -207,6 +295,8 @@ secret:
   type: str
 """
 
+import typing as t
+
 from ansible_collections.eoepca.oapip.plugins.module_utils import (
     _argspec,
     _keycloak,
@@ -221,6 +311,14 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     run_module,
 )
 
+MAPPER: t.Dict[str, t.Dict[str, t.Any]] = {
+    "name": {"type": "str", "required": True},
+    "type": {"type": "str"},
+    "config": {"type": "dict", "default": {}},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+NAMED: t.List[t.List[t.Any]] = [["state", "present", ["type"]]]
+
 SPEC = ModuleSpec(
     argument_spec={
         **_argspec.keycloak(),
@@ -230,6 +328,7 @@ SPEC = ModuleSpec(
         "description": {"type": "str"},
         "public": {"type": "bool"},
         "secret": {"type": "str", "no_log": True},
+        "secret_rotation_id": {"type": "str", "no_log": False},
         "return_secret": {"type": "bool", "default": False, "no_log": False},
         "root_url": {"type": "str"},
         "redirect_uris": {"type": "list", "elements": "str"},
@@ -241,11 +340,17 @@ SPEC = ModuleSpec(
         "device_grant": {"type": "bool"},
         "pkce": {"type": "str", "choices": ["S256", "plain", "none"]},
         "attributes": {"type": "dict"},
+        "attributes_mode": {"type": "str", "choices": ["merge", "exact"], "default": "merge"},
+        "mappers": {"type": "list", "elements": "dict", "options": MAPPER, "required_if": NAMED},
+        "default_scopes": {"type": "list", "elements": "str"},
+        "optional_scopes": {"type": "list", "elements": "str"},
+        "service_account_roles": {"type": "list", "elements": "str"},
         "audience": {"type": "list", "elements": "str"},
         "token_clients": {"type": "list", "elements": "str", "no_log": False},
         "marker": {"type": "str"},
         "force": {"type": "bool", "default": False},
     },
+    mutually_exclusive=[["secret", "secret_rotation_id"]],
     supports_check_mode=True,
 )
 

@@ -73,6 +73,11 @@ def test_the_whole_life_of_a_client(here: Realm) -> None:
         ("device_grant", True, "attributes.oauth2.device.authorization.grant.enabled"),
         ("pkce", "S256", "attributes.pkce.code.challenge.method"),
         ("attributes", {"x.y": "1"}, "attributes.x.y"),
+        (
+            "mappers",
+            [{"name": "full", "type": "oidc-full-name-mapper", "config": {"id.token.claim": True}}],
+            "mappers.full",
+        ),
     ],
 )
 def test_each_option_changes_itself_alone(here: Realm, option: str, value: Any, field: str) -> None:
@@ -80,6 +85,77 @@ def test_each_option_changes_itself_alone(here: Realm, option: str, value: Any, 
     real = here.settle(keycloak_client, **options("each", **{option: value}))
     assert [(one["kind"], one["fields"]) for one in real["changes"]] == [("client", [field])]
     assert "a-secret-of-mine" not in repr(real)
+
+
+def scopes_of(here: Realm, client_id: str) -> tuple[set[str], set[str]]:
+    client = here.kc.client(client_id) or {}
+    return set(client["defaultClientScopes"]), set(client["optionalClientScopes"])
+
+
+def test_scopes_are_exact_sets_and_the_audience_stays(here: Realm) -> None:
+    wanted = options("scoped", audience=["scoped"], service_accounts=True)
+    here.settle(keycloak_client, **wanted, default_scopes=["basic", "email"], optional_scopes=[])
+    assert scopes_of(here, "scoped") == (
+        {"basic", "email", "scoped-audience", "service_account"},
+        set(),
+    )
+    real = here.settle(
+        keycloak_client, **wanted, default_scopes=["basic"], optional_scopes=["email", "phone"]
+    )
+    kinds = [(one["action"], one["kind"], one["name"]) for one in real["changes"]]
+    assert kinds == [
+        ("delete", "default_client_scope", "scoped email"),
+        ("create", "optional_client_scope", "scoped email"),
+        ("create", "optional_client_scope", "scoped phone"),
+    ]
+    before = len(here.writes())
+    with pytest.raises(OapipError, match=r"no client scope emial; it has .*email"):
+        here.call(keycloak_client, **options("unscoped", default_scopes=["emial"]))
+    assert len(here.writes()) == before
+
+
+def test_mappers_are_settled_by_name(here: Realm) -> None:
+    claim = {"claim.name": "project", "claim.value": "floods", "access.token.claim": True}
+    mapper = {"name": "project", "type": "oidc-hardcoded-claim-mapper", "config": claim}
+    here.settle(keycloak_client, **options("mapped", direct_access_grants=True, public=True))
+    here.settle(keycloak_client, **options("mapped", mappers=[mapper]))
+    token = here.kc.user_token("mapped", "alice", "alice-password")
+    assert jwt.decode(token, options={"verify_signature": False})["project"] == "floods"
+    mapper["config"] = {"claim.value": "fires"}
+    (change,) = here.settle(keycloak_client, **options("mapped", mappers=[mapper]))["changes"]
+    assert change["fields"] == ["mappers.project.config.claim.value"]
+    token = here.kc.user_token("mapped", "alice", "alice-password")
+    assert jwt.decode(token, options={"verify_signature": False})["project"] == "fires"
+    gone = {"name": "project", "state": "absent"}
+    here.settle(keycloak_client, **options("mapped", mappers=[gone]))
+    assert not (here.kc.client("mapped") or {}).get("protocolMappers")
+
+
+def test_a_service_account_gets_its_roles(here: Realm) -> None:
+    here.kc.request("POST", "roles", body={"name": "reader"})
+    roles = ["reader", "realm-management/view-users"]
+    wanted = options("robot", service_accounts=True)
+    real = here.settle(keycloak_client, **wanted, service_account_roles=roles)
+    assert [one["kind"] for one in real["changes"]][1:] == ["service_account_role"] * 2
+    before = len(here.writes())
+    with pytest.raises(OapipError, match="no role realm-management/nothing, writer"):
+        here.call(
+            keycloak_client,
+            **wanted,
+            service_account_roles=["reader", "writer", "realm-management/nothing"],
+        )
+    assert len(here.writes()) == before
+
+
+def test_a_secret_is_rotated_once(here: Realm) -> None:
+    first = here.call(keycloak_client, **options("turned", return_secret=True))["secret"]
+    wanted = options("turned", secret_rotation_id="2026-11")
+    (change,) = here.settle(keycloak_client, **wanted)["changes"]
+    assert change["fields"] == ["attributes.oapip.secret.rotation", "secret"]
+    second = here.kc.client_secret("turned")
+    assert second not in (None, first)
+    here.settle(keycloak_client, **wanted, name="Turned")
+    assert here.kc.client_secret("turned") == second
 
 
 def test_authorization_data_and_foreign_settings_survive(here: Realm) -> None:

@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_client as client_util
+from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_links as links
 from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_protect as protect
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak import role_for
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_access import (
     matrix,
     normalise,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_audience import Audience
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_contexts import (
     clash,
     contexts_of,
@@ -351,13 +353,29 @@ EMPTY = dict.fromkeys(
     (
         *client_util.FIELDS,
         "attributes",
+        "attributes_mode",
         "device_grant",
         "pkce",
         "marker",
         "audience",
         "token_clients",
         "secret",
+        "secret_rotation_id",
+        "mappers",
+        *links.OPTIONS,
     )
+)
+MAPPERS = st.builds(
+    lambda name, kind, config, state: {
+        "name": name,
+        "type": kind,
+        "config": config,
+        "state": state,
+    },
+    st.sampled_from(["m", "n"]),
+    st.sampled_from(["oidc-full-name-mapper", "oidc-hardcoded-claim-mapper"]),
+    st.dictionaries(st.sampled_from(["k", "l"]), st.sampled_from(["1", True])),
+    st.sampled_from(["present", "absent"]),
 )
 CLIENTS = st.fixed_dictionaries(
     {},
@@ -371,7 +389,13 @@ CLIENTS = st.fixed_dictionaries(
         "attributes": st.dictionaries(
             st.sampled_from(["a", "b"]), st.sampled_from(["1", "", None])
         ),
+        "attributes_mode": st.sampled_from(["merge", "exact"]),
         "secret": st.sampled_from(["s1", "s2"]),
+        "secret_rotation_id": st.sampled_from(["r1", "r2"]),
+        "mappers": st.lists(MAPPERS, max_size=2, unique_by=lambda one: str(one["name"])),
+        "default_scopes": st.lists(st.sampled_from(["basic", "email", "service_account"])),
+        "optional_scopes": st.lists(st.sampled_from(["phone", "address"])),
+        "service_account_roles": st.lists(st.sampled_from(["reader", "other/writer"])),
         "audience": st.lists(st.sampled_from(["engine", "other"]), max_size=2),
         "token_clients": st.lists(st.sampled_from(["cli", "web"]), max_size=2),
     },
@@ -381,7 +405,7 @@ CLIENTS = st.fixed_dictionaries(
 def client_after(current: client_util.Settled, changes: list[Change]) -> client_util.Settled:
     """Return the state after the changes, as Keycloak keeps it."""
     after = deepcopy(current)
-    after.carriers = set(after.carriers or ())
+    after.audience = after.audience or Audience()
     for change in changes:
         if change.kind == "client":
             given = {k: v for k, v in (change.after or {}).items() if k != "secret"}
@@ -393,14 +417,25 @@ def client_after(current: client_util.Settled, changes: list[Change]) -> client_
             }
             attributes = {**kept, **(given.get("attributes") or {})}
             attributes = {k: v for k, v in attributes.items() if v}
-            after.client = {**have, **given, "attributes": attributes}
+            shown = (change.before or {}).get("mappers") or {}
+            mappers = {k: v for k, v in have["mappers"].items() if k not in shown}
+            for name, one in (given.get("mappers") or {}).items():
+                old = have["mappers"].get(name, {"config": {}})
+                mappers[name] = {**one, "config": {**old["config"], **one["config"]}}
+            after.client = {**have, **given, "attributes": attributes, "mappers": mappers}
             after.secret = change.payload or after.secret or "made by the server"
         elif change.kind == "client_scope":
-            after.audience = None if change.action == "delete" else dict(change.after or {})
-        elif change.action == "delete":
-            after.carriers.discard(change.payload)
+            gone = change.action == "delete"
+            after.audience.scope = None if gone else dict(change.after or {})
         else:
-            after.carriers.add(change.payload)
+            client, name = change.payload
+            audience = change.kind == links.DEFAULT and name == f"{CLIENT}-audience"
+            names, one = (
+                (after.audience.carriers, client)
+                if audience
+                else (after.links.setdefault(change.kind, set()), name)
+            )
+            (names.discard if change.action == "delete" else names.add)(one)
     return after
 
 
@@ -415,6 +450,41 @@ def test_a_settled_client_is_left_alone(first: Json, then: Json) -> None:
         assert client_util.plan(CLIENT, state, desired) == []
 
 
+def test_a_rotation_makes_one_new_secret() -> None:
+    params = {**EMPTY, "client_id": CLIENT, "secret_rotation_id": "r2"}
+    desired = client_util.desire(params)
+    for kept in ({}, {"oapip.secret.rotation": "r1"}):
+        current = client_util.Settled(client_util.normalise({"attributes": kept}), "old")
+        (change,) = client_util.plan(CLIENT, current, desired)
+        assert change.fields == ["attributes.oapip.secret.rotation", "secret"]
+    kept = {"oapip.secret.rotation": "r2"}
+    current = client_util.Settled(client_util.normalise({"attributes": kept}), "old")
+    assert client_util.plan(CLIENT, current, desired) == []
+
+
+def test_exact_attributes_leave_the_servers_own() -> None:
+    own = {"client.secret.creation.time": "1", "realm_client": "false", "oapip.owner": MARKER}
+    raw = {"attributes": {**own, "a": "1", "b": "2"}}
+    current = client_util.Settled(client_util.normalise(raw))
+    options = {"attributes": {"a": "1"}, "attributes_mode": "exact"}
+    desired = client_util.desire({**EMPTY, "client_id": CLIENT, **options})
+    (change,) = client_util.plan(CLIENT, current, desired)
+    assert change.fields == ["attributes.b"]
+
+
+def test_a_scope_changes_its_side_in_two_steps() -> None:
+    current = {links.DEFAULT: {"email"}, links.OPTIONAL: {"phone"}}
+    changes = links.plan(CLIENT, current, {links.DEFAULT: {"email", "phone"}}, ())
+    steps = [(one.action, one.kind, one.payload[1]) for one in changes]
+    assert steps == [("delete", links.OPTIONAL, "phone"), ("create", links.DEFAULT, "phone")]
+
+
+def test_a_scope_on_both_sides_is_refused() -> None:
+    options = {"default_scopes": ["email"], "optional_scopes": ["email"]}
+    with pytest.raises(OapipError, match="at once"):
+        client_util.desire({**EMPTY, "client_id": CLIENT, **options})
+
+
 def test_turning_authorization_off_is_refused() -> None:
     current = client_util.Settled(client_util.normalise({"authorizationServicesEnabled": True}))
     desired = client_util.desire({**EMPTY, "client_id": CLIENT, "public": True})
@@ -425,12 +495,12 @@ def test_turning_authorization_off_is_refused() -> None:
 
 def test_a_masked_secret_is_unknown() -> None:
     current = client_util.Settled(client_util.normalise({}), secret="**********")
-    desired = client_util.Settled({}, secret="mine", scope_known=False)
+    desired = client_util.Settled({}, secret="mine", audience=None)
     assert client_util.plan(CLIENT, current, desired) == []
 
 
 def test_secrets_are_not_shown() -> None:
-    desired = client_util.Settled({}, secret="hidden-one", scope_known=False)
+    desired = client_util.Settled({}, secret="hidden-one", audience=None)
     changes = client_util.plan(CLIENT, client_util.Settled(), desired)
     changes += client_util.plan(
         CLIENT, client_util.Settled(client_util.normalise({}), "hidden-two"), desired
