@@ -42,6 +42,9 @@ MASKED = "**********"
 """What Keycloak 26.8 shows instead of a secret to who may only view: unknown, never written."""
 
 PARALLEL = 8
+ATTEMPTS = 3
+"""Plans a call makes at most: another one where somebody else was faster (409)."""
+
 WRONG_URL = "Check server_url: the base URL, with the path where Keycloak has one (/auth)."
 NOT_KEYCLOAK = "the answer is not Keycloak's"
 NO_SUCH_PATH = "Unable to find matching"  # what the server says of a path that it does not know
@@ -201,6 +204,12 @@ class Keycloak:
             return [(item, function(item)) for item in items]
         with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
             return list(pool.map(lambda item: (item, function(item)), items))
+
+    def look_again(self, error: OapipError, attempt: int) -> None:
+        """Return where a conflict (409) calls for a new look and plan; else raise the error."""
+        if error.status != 409 or attempt + 1 >= ATTEMPTS:
+            raise error
+        self.ctx.say(f"{error.doing}: somebody else was faster, looking again")
 
     def _at(self, doing: str) -> str:
         return f"{doing} in realm {self.realm} of Keycloak"

@@ -53,6 +53,8 @@ class Protection:
         self.wish = wish
         self.check_mode = check_mode
         self.seen = Seen()
+        self.members: t.Dict[str, t.Dict[str, str]] = {}  # of groups as they are: name -> id
+        self.listed: t.Dict[t.Tuple[str, str], Json] = {}  # by table and name, for its ids
 
     def _authz(self, *segments: str) -> t.Tuple[str, ...]:
         return ("clients", self.seen.uuid, "authz", "resource-server", *segments)
@@ -119,9 +121,11 @@ class Protection:
         managed = [
             path for path, one in desired.groups.items() if "members" in one and path in groups
         ]
-        for path, members in self.kc.each(self._members, managed):
-            groups[path]["members"] = sorted(members)
-            self.seen.users.update(members)
+        unread = [path for path in managed if path not in self.members]
+        self.members.update(self.kc.each(self._members, unread))
+        for path in managed:
+            groups[path]["members"] = sorted(self.members[path])
+            self.seen.users.update(self.members[path])
 
     def _members(self, path: str) -> t.Dict[str, str]:
         """Return the ids of the members of a group by their names."""
@@ -194,67 +198,77 @@ class Protection:
         """Make the changes: what closes first, memberships of new contexts last."""
         self._settings([one for one in changes if one.kind == "settings"])
         groups = [one for one in changes if one.kind == "group"]
+        for one in groups:
+            self.members.pop(one.name, None)
         kept = [one for one in groups if one.action != "delete"]
         self.kc.each(self._leave, [one for one in kept if one.action == "update"])
         objects = [one for one in changes if one.kind not in ("settings", "group")]
-        ids = self._ids([one for one in objects if one.action != "create"])
-        early = [one for one in objects if one.action == "delete" and not self._late(one)]
-        for one in early:
-            self._delete(one, ids)
+        self._ids([one for one in objects if one.action != "create"])
+        for kind in ("permission", "resource"):
+            self._delete(objects, kind)
         self._make_groups([one for one in kept if one.action == "create"])
         self._import([one for one in objects if one.action == "create"])
-        for one in objects:
-            if one.action == "update":
-                self._put(one, ids)
-        for one in objects:
-            if one.action == "delete" and self._late(one):
-                self._delete(one, ids)
+        self._make_scopes([one for one in objects if one.kind == "resource"])
+        for kind in ("policy", "permission", "resource"):
+            self._each("updated", self._put, objects, "update", kind)
+        self._delete(objects, "policy")  # permissions used them until they were written anew
         self._join(kept)
-        for one in groups:
-            if one.action == "delete":
-                path = ("groups", self.seen.groups[one.name])
-                self.kc.request("DELETE", *path, doing=f"deleting group {one.name}", absent=True)
+        self._drop_groups([one.name for one in groups if one.action == "delete"])
 
-    @staticmethod
-    def _late(change: Change) -> bool:
-        return change.kind == "policy"  # permissions use it until they are written anew
+    def _each(
+        self,
+        done: str,
+        work: t.Callable[[Change], None],
+        objects: t.Sequence[Change],
+        action: str,
+        kind: str,
+    ) -> None:
+        """Do the work for all objects of a kind, a few at a time; tell how far it is."""
+        those = [one for one in objects if one.action == action and one.kind == kind]
+        for start in range(0, len(those), BATCH):
+            part = those[start : start + BATCH]
+            self.kc.each(work, part)
+            if len(those) > BATCH:
+                told = f"{start + len(part)}/{len(those)} {kind} objects {done}"
+                self.kc.ctx.say(f"client {self.wish.client_id}: {told}")
 
     def _settings(self, changes: t.Sequence[Change]) -> None:
         for change in changes:
             doing = f"updating the authorization settings of client {change.name}"
             self.kc.request("PUT", *self._authz(), body=_settings(change.after or {}), doing=doing)
 
-    def _ids(self, changes: t.Sequence[Change]) -> t.Dict[t.Tuple[str, str], Json]:
-        """Return the listed objects by kind and name; policies and permissions are one list."""
-        found: t.Dict[t.Tuple[str, str], Json] = {}
-        kinds = {"resource" if one.kind == "resource" else "policy" for one in changes}
-        for kind in sorted(kinds):
+    def _ids(self, changes: t.Sequence[Change]) -> None:
+        """Learn the listed objects by kind and name; policies and permissions are one list."""
+        self.listed = {}
+        tables = {_table(one.kind) for one in changes}
+        for table in sorted(tables):
             query = {"first": 0, "max": -1}
             listed = self.kc.request(
-                "GET", *self._authz(kind), query=query, doing=f"listing {kind} objects"
+                "GET", *self._authz(table), query=query, doing=f"listing {table} objects"
             )
-            found.update({(kind, one["name"]): one for one in listed})
-        return found
+            self.listed.update({(table, one["name"]): one for one in listed})
 
-    def _delete(self, change: Change, ids: t.Mapping[t.Tuple[str, str], Json]) -> None:
-        table = "resource" if change.kind == "resource" else "policy"
-        one = ids.get((table, change.name))
-        if one is not None:
-            path = self._authz(table, one.get("_id") or one["id"])
-            doing = f"deleting {change.kind} {change.name}"
-            self.kc.request("DELETE", *path, doing=doing, absent=True)
+    def _delete(self, objects: t.Sequence[Change], kind: str) -> None:
+        def delete(change: Change) -> None:
+            one = self.listed.get((_table(kind), change.name))
+            if one is not None:
+                path = self._authz(_table(kind), one.get("_id") or one["id"])
+                doing = f"deleting {kind} {change.name}"
+                self.kc.request("DELETE", *path, doing=doing, absent=True)
 
-    def _put(self, change: Change, ids: t.Mapping[t.Tuple[str, str], Json]) -> None:
+        self._each("deleted", delete, objects, "delete", kind)
+
+    def _put(self, change: Change) -> None:
         """Write an object whole, as a PUT clears what it does not name."""
         doing = f"updating {change.kind} {change.name}"
         body = body_of(change.kind, change.name, change.after or {})
         if change.kind == "resource":
-            one = ids["resource", change.name]
+            one = self.listed["resource", change.name]
             attributes = {**(one.get("attributes") or {}), **body["attributes"]}
             body = {**one, **body, "attributes": attributes}
             self.kc.request("PUT", *self._authz("resource", one["_id"]), body=body, doing=doing)
             return
-        one, after = ids["policy", change.name], change.after or {}
+        one, after = self.listed["policy", change.name], change.after or {}
         body.pop("config")
         body["id"] = one["id"]
         if change.kind == "permission":
@@ -287,6 +301,16 @@ class Protection:
                 batch = []
             batch += part
 
+    def _make_scopes(self, resources: t.Sequence[Change]) -> None:
+        """Create the scopes that updates bring, as updates side by side would each create them."""
+        updates = [one for one in resources if one.action == "update"]
+        have = {scope for one in updates for scope in (one.before or {})["scopes"]}
+        new = {scope for one in updates for scope in (one.after or {})["scopes"]} - have
+        if new:
+            body = {**_settings(), "scopes": [{"name": name} for name in sorted(new)]}
+            doing = f"importing scopes {', '.join(sorted(new))}"
+            self.kc.request("POST", *self._authz("import"), body=body, doing=doing)
+
     def _import_batch(self, batch: t.Sequence[Change]) -> None:
         body: Json = {**_settings(), "resources": [], "policies": [], "scopes": []}
         for change in batch:
@@ -314,6 +338,14 @@ class Protection:
         body = {"name": name, "attributes": {OWNER: [(change.after or {})["owner"]]}}
         path = ("groups", self.seen.groups[parent], "children") if parent else ("groups",)
         return self.kc.create(*path, body=body, doing=f"creating group {change.name}")
+
+    def _drop_groups(self, paths: t.Sequence[str]) -> None:
+        """Delete groups; a group takes those below it along."""
+        gone = set(paths)
+        tops = [path for path in paths if path.rpartition("/")[0] not in gone]
+        for path in tops:
+            doing = f"deleting group {path}"
+            self.kc.request("DELETE", "groups", self.seen.groups[path], doing=doing, absent=True)
 
     def _leave(self, change: Change) -> None:
         """Mark a group as ours where it is not, and take out who may not be in it any more."""
@@ -344,6 +376,10 @@ class Protection:
         name, group = pair
         path = ("users", self.seen.users[name], "groups", self.seen.groups[group])
         self.kc.request("PUT", *path, doing=f"adding {name} to group {group}")
+
+
+def _table(kind: str) -> str:
+    return "resource" if kind == "resource" else "policy"
 
 
 def _settings(state: t.Optional[t.Mapping[str, t.Any]] = None) -> Json:

@@ -85,6 +85,15 @@ def update(
     return [Change("update", kind, name, dict(before), dict(after), payload)]
 
 
+def joined(first: t.Sequence[Change], then: t.Sequence[Change]) -> t.List[Change]:
+    """Return two plans as one, where the second was made as the first met a conflict.
+
+    What the second still names was not done by the first.
+    """
+    again = {(one.kind, one.name) for one in then}
+    return [one for one in first if (one.kind, one.name) not in again] + list(then)
+
+
 def result(
     changes: t.Sequence[Change],
     assumed: t.Sequence[str] = (),

@@ -306,10 +306,12 @@ from ansible_collections.eoepca.oapip.plugins.module_utils import (
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     ModuleSpec,
+    OapipError,
     Params,
     Result,
     run_module,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
 
 MAPPER: t.Dict[str, t.Dict[str, t.Any]] = {
     "name": {"type": "str", "required": True},
@@ -357,16 +359,20 @@ SPEC = ModuleSpec(
 
 def run(params: Params, ctx: Context) -> Result:
     """Settle the client."""
-    client_id, force = params["client_id"], params["force"]
     kc = _keycloak.connect(params, ctx)
     desired = _keycloak_client.desire(params)
-    seen = _keycloak_client.observe(kc, params, ctx.check_mode)
-    if params["state"] == "absent":
-        changes = _keycloak_client.plan_absent(client_id, seen.current, params["marker"], force)
-    else:
-        changes = _keycloak_client.plan(client_id, seen.current, desired, force)
-    if not ctx.check_mode:
-        _keycloak_client.apply(kc, client_id, changes, seen)
+    changes: t.List[Change] = []
+    for attempt in range(_keycloak.ATTEMPTS):
+        seen = _keycloak_client.observe(kc, params, ctx.check_mode)
+        left = _plan_from(seen, desired, params)
+        changes = _plan.joined(changes, left)
+        if ctx.check_mode:
+            break
+        try:
+            _keycloak_client.apply(kc, params["client_id"], left, seen)
+            break
+        except OapipError as error:
+            kc.look_again(error, attempt)
     result = _plan.result(changes, seen.assumed, issuer=kc.issuer)
     if params["state"] == "present":
         made = next((one.after or {} for one in changes if one.kind == "client"), {})
@@ -376,6 +382,15 @@ def run(params: Params, ctx: Context) -> Result:
             unmade = ctx.check_mode and seen.current.client is None and not params["secret"]
             result["secret"] = _plan.GENERATED if unmade else _secret(kc, params, ctx)
     return result
+
+
+def _plan_from(
+    seen: _keycloak_client.Seen, desired: _keycloak_client.Settled, params: Params
+) -> t.List[Change]:
+    client_id, force = params["client_id"], params["force"]
+    if params["state"] == "absent":
+        return _keycloak_client.plan_absent(client_id, seen.current, params["marker"], force)
+    return _keycloak_client.plan(client_id, seen.current, desired, force)
 
 
 def _secret(kc: _keycloak.Keycloak, params: Params, ctx: Context) -> str:

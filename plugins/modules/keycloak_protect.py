@@ -293,16 +293,25 @@ def run(params: Params, ctx: Context) -> Result:
     desired = _keycloak_protect.desire(contexts, wish)
     kc = _keycloak.connect(params, ctx)
     protection = Protection(kc, wish, ctx.check_mode)
-    seen = protection.observe(desired, absent)
-    if absent:
-        desired.settings = seen.current.settings
-    protection.resolve(desired)
-    changes = _keycloak_protect.plan(seen.current, desired, wish)
-    assumed = list(seen.assumed)
-    if changes and not ctx.check_mode:
-        protection.apply(changes)
+    changes: t.List[Change] = []
+    for attempt in range(_keycloak.ATTEMPTS):
+        seen = protection.observe(desired, absent)
+        if absent:
+            desired.settings = seen.current.settings
+        protection.resolve(desired)
+        left = _keycloak_protect.plan(seen.current, desired, wish)
+        changes = _plan.joined(changes, left)
+        assumed = list(seen.assumed)
+        if ctx.check_mode or not left:
+            break
+        try:
+            protection.apply(left)
+        except OapipError as error:
+            kc.look_again(error, attempt)
+            continue
         left = _keycloak_protect.plan(protection.observe(desired, absent).current, desired, wish)
         _refuse_rest(left, wish.client_id)
+        break
     result = _plan.result(changes, assumed, requests=kc.sent)
     if not absent:
         result["contexts"] = [_shown(one) for one in contexts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jwt
@@ -274,3 +275,19 @@ def test_the_whole_life_of_a_user(here: Realm) -> None:
     assert here.kc.user_token("cli", "carol", "second-password")
     here.settle(keycloak_user, username="carol", state="absent")
     assert not here.kc.user_exists("carol")
+
+
+def test_of_many_at_once_all_end_well(here: Realm) -> None:
+    wanted = options(
+        "crowd",
+        authorization=True,
+        audience=["crowd"],
+        token_clients=["cli"],
+        mappers=[{"name": "full", "type": "oidc-full-name-mapper"}],
+    )
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: here.call(keycloak_client, **wanted), range(4)))
+    assert any(one["changed"] for one in done)
+    assert here.call(keycloak_client, **wanted)["changes"] == []
+    scopes = [one["name"] for one in here.kc.request("GET", "client-scopes")]
+    assert scopes.count("crowd-audience") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -247,3 +248,24 @@ def test_a_resource_without_a_permission_is_no_permit(here: Realm, client_id: st
     authz = ("clients", uuid, "authz", "resource-server")
     here.kc.request("POST", *authz, "resource", body={"name": "bare", "uris": ["/bare/*"]})
     assert not allowed(here, client_id, "alice", "/bare/x")
+
+
+def test_many_contexts_change_at_once(here: Realm, client_id: str) -> None:
+    team: list[Json] = [
+        {"name": f"team-{number}", "mode": "shared", "users": ["carol"]} for number in range(30)
+    ]
+    protect(here, client_id, team)
+    viewed = [{**one, "scopes": ["view"]} for one in team]
+    changes = protect(here, client_id, viewed)["changes"]
+    assert [(one["kind"], one["fields"]) for one in changes] == [("resource", ["scopes"])] * 30
+    assert len(export(here, client_id)["resources"]) == 30
+
+
+def test_of_many_at_once_all_end_well(here: Realm, client_id: str) -> None:
+    options = {"client_id": client_id, "marker": MARKER, "contexts": BOTH}
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: here.call(keycloak_protect, **options), range(4)))
+    assert any(one["changed"] for one in done)
+    assert here.call(keycloak_protect, **options)["changes"] == []
+    names = sorted(one["name"] for one in export(here, client_id)["policies"])
+    assert len(names) == len(set(names)) == 4
