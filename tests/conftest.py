@@ -28,6 +28,8 @@ def _make_importable() -> None:
 
 _make_importable()
 
+from sandbox.paths import RECORD  # noqa: E402 - found only now
+
 # how fast examples are made says nothing on a busy machine
 settings.register_profile("oapip", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("oapip")
@@ -36,10 +38,9 @@ settings.load_profile("oapip")
 @pytest.fixture(scope="session")
 def sandbox() -> dict[str, Any]:
     """Return what the sandbox recorded: ports, URLs, credentials, paths."""
-    path = ROOT / ".sandbox" / "run" / "sandbox.json"
-    if not path.exists():
+    if not RECORD.exists():
         pytest.fail("no sandbox is up: run `make demo` first")
-    recorded: dict[str, Any] = json.loads(path.read_text())
+    recorded: dict[str, Any] = json.loads(RECORD.read_text())
     return recorded
 
 

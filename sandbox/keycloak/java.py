@@ -10,6 +10,9 @@ from pathlib import Path
 #: Keycloak 26 warns about Java 17 and will drop it; from here on the machine's own is used.
 WANTED = 21
 
+#: What versions before 26.6 were made for: they do not know Java 25.
+OLDEST, NEWEST_FOR_OLD = 17, 21
+
 
 def candidates() -> list[Path]:
     """Java homes this machine may have."""
@@ -35,8 +38,13 @@ def major(home: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def newest() -> tuple[Path, int] | None:
-    """The newest Java home found, with its major version."""
-    known = [(major(home), home) for home in candidates()]
+def is_too_new(keycloak: str) -> bool:
+    """Whether that version of Keycloak needs an older Java than the newest."""
+    return bool(keycloak) and tuple(map(int, keycloak.split(".")[:2])) < (26, 6)
+
+
+def newest(limit: int = 1000) -> tuple[Path, int] | None:
+    """The newest Java home found up to a major version, with its major version."""
+    known = [found for home in candidates() if (found := (major(home), home))[0] <= limit]
     version, home = max(known, default=(0, None))
     return (home, version) if home and version else None

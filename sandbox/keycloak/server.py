@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from sandbox.paths import write_private
@@ -39,6 +40,7 @@ def configure(
     management_port: int,
     tls: Pair,
     admin: dict[str, str],
+    version: str,
 ) -> None:
     """Write the home folder: links to the distribution, our keycloak.conf (0600), data kept."""
     home.mkdir(parents=True, exist_ok=True)
@@ -50,7 +52,7 @@ def configure(
     conf = home / "conf"
     conf.mkdir(exist_ok=True)
     shutil.copyfile(distribution / "conf/cache-ispn.xml", conf / "cache-ispn.xml")
-    settings = {
+    settings: dict[str, str | int | Path] = {
         "db": "dev-file",
         "db-url": f"jdbc:h2:file:{home}/data/h2/keycloakdb;NON_KEYWORDS=VALUE",
         "http-enabled": "false",
@@ -58,19 +60,29 @@ def configure(
         "https-port": port,
         "https-certificate-file": tls.certificate,
         "https-certificate-key-file": tls.key,
-        "hostname": f"https://localhost:{port}",
-        "http-management-port": management_port,
-        "http-management-scheme": "inherited",
-        "http-management-host": "127.0.0.1",
         "cache": "local",
-        "bootstrap-admin-username": admin["user"],
-        "bootstrap-admin-password": admin["password"],
     }
+    url = f"https://localhost:{port}"
+    if parsed(version) >= (25,):
+        settings["hostname"] = url
+        settings["http-management-port"] = management_port
+        settings["http-management-host"] = "127.0.0.1"
+    else:  # health is on the one port there is, and a host name is no URL
+        settings["hostname-url"] = settings["hostname-admin-url"] = url
+    if parsed(version) >= (26,):
+        settings["http-management-scheme"] = "inherited"
+        settings["bootstrap-admin-username"] = admin["user"]
+        settings["bootstrap-admin-password"] = admin["password"]
     lines = [f"{key}={value}\n" for key, value in settings.items()]
     write_private(conf / "keycloak.conf", "".join(lines))
 
 
-def program(home: Path, java_home: Path) -> Program:
+def parsed(version: str) -> tuple[int, ...]:
+    """A version as numbers."""
+    return tuple(int(part) for part in version.split("."))
+
+
+def program(home: Path, java_home: Path, environment: Mapping[str, str] | None = None) -> Program:
     """Java itself, not kc.sh: the script would be one more process between us and the server."""
     command: list[str | Path] = [
         java_home / "bin/java",
@@ -83,4 +95,4 @@ def program(home: Path, java_home: Path) -> Program:
         "start",
         "--optimized",
     ]
-    return Program("keycloak", command)
+    return Program("keycloak", command, environment or {})

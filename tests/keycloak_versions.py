@@ -1,0 +1,125 @@
+"""Keycloak's modules on other versions of Keycloak than the sandbox's, one server at a time.
+
+    python -m tests.keycloak_versions                  all
+    python -m tests.keycloak_versions 26.4.7           one
+    python -m tests.keycloak_versions --lifespan 3     the sandbox's version, with tokens of 3 s
+
+Each server is a real one from Maven Central, with a state folder of its own, gone afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sandbox import fetch, pki
+from sandbox.errors import SandboxError, explain
+from sandbox.keycloak import realm, server
+from sandbox.paths import CACHE, ROOT, write_private
+from sandbox.ports import Ports
+from sandbox.progress import Progress
+from sandbox.record import password
+from sandbox.servers import ADMIN
+from sandbox.supervise import Supervisor
+
+TESTS = "tests/component"
+WHOLE = [f"{TESTS}/test_keycloak_client.py", f"{TESTS}/test_keycloak_protect.py"]
+#: Tests by version: 26.4 makes default objects, 24.0 has the older groups API.
+VERSIONS = {"26.4.7": WHOLE, "24.0.5": [*WHOLE, "-k", "life or let_in or survive"]}
+
+
+@contextmanager
+def running(version: str, lifespan: int | None, progress: Progress) -> Iterator[Path]:
+    """Run a Keycloak of this version; yield a state folder whose record tells about it."""
+    artifact = fetch.keycloak("" if version == fetch.keycloak_version() else version)
+    if not artifact.is_ready():
+        with progress.step(f"Keycloak {version} from Maven"):
+            artifact.ensure()
+    with tempfile.TemporaryDirectory(prefix="keycloak-") as name:
+        state = Path(name)
+        supervisor = Supervisor(state / "run", state / "logs")
+        with progress.step(f"Keycloak {version}"):
+            record = _start(version, artifact.name, state, supervisor)
+            if lifespan:
+                _shorten(record, lifespan)
+        try:
+            yield state
+        finally:
+            supervisor.shutdown([])
+
+
+def _start(
+    version: str, folder: str, state: Path, supervisor: Supervisor
+) -> dict[str, dict[str, str]]:
+    run = state / "run"
+    run.mkdir()
+    ports = Ports({})
+    port, management = ports("keycloak"), ports("keycloak-management")
+    authority = pki.Authority(run / "pki", "eoepca.oapip tests")
+    admin = {"user": ADMIN, "password": password()}
+    distribution = CACHE / folder
+    tls = authority.server("server")
+    server.configure(run / "kc", distribution, port, management, tls, admin, version)
+    # before 26 the first administrator came from the environment only
+    login = {"KEYCLOAK_ADMIN": admin["user"], "KEYCLOAK_ADMIN_PASSWORD": admin["password"]}
+    old = "" if version == fetch.keycloak_version() else version
+    supervisor.ensure([server.program(run / "kc", fetch.java_home(old), login)])
+    supervisor.start("keycloak")
+    ca_file, url = authority.pair.certificate, f"https://localhost:{port}"
+    health = url if server.parsed(version) < (25,) else f"https://localhost:{management}"
+    supervisor.wait("keycloak", lambda: realm.is_ready(health, ca_file), 240)
+    record = {
+        "url": url,
+        "realm": "master",
+        "admin_user": ADMIN,
+        "admin_password": admin["password"],
+        "ca_file": str(ca_file),
+    }
+    whole = {"ca_file": str(ca_file), "keycloak": record}
+    write_private(run / "sandbox.json", json.dumps(whole))
+    return {"keycloak": record}
+
+
+def _shorten(record: dict[str, dict[str, str]], seconds: int) -> None:
+    """Let the administrator's tokens end after a few seconds."""
+    server_ = record["keycloak"]
+    login = (server_["url"], server_["admin_user"], server_["admin_password"])
+    admin = realm.Admin(*login, Path(server_["ca_file"]))
+    admin.call("PUT", "/realms/master", {"accessTokenLifespan": seconds})
+
+
+def main() -> int:
+    """Return 1 when the tests of a version fail."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("version", nargs="*", help=f"of {', '.join(VERSIONS)}")
+    parser.add_argument("--lifespan", type=int, help="seconds that a token of the admin lives")
+    options = parser.parse_args()
+    newest = fetch.keycloak_version()
+    chosen = options.version or ([newest] if options.lifespan else [*VERSIONS])
+    failed: list[str] = []
+    try:
+        with Progress() as progress:
+            for version in chosen:
+                with running(version, options.lifespan, progress) as state:
+                    pytest = [sys.executable, "-m", "pytest", "-q", *VERSIONS.get(version, WHOLE)]
+                    env = {**os.environ, "OAPIP_SANDBOX": str(state)}
+                    if subprocess.run(pytest, cwd=ROOT, env=env, check=False).returncode:
+                        failed.append(version)
+    except SandboxError as error:
+        print(explain(error), file=sys.stderr)
+        return 1
+    print(f"Keycloak {', '.join(chosen)}: " + (f"failed: {', '.join(failed)}" if failed else "ok"))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
