@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+from ansible_collections.eoepca.oapip.plugins.module_utils import _s3
 from ansible_collections.eoepca.oapip.plugins.modules import oapip_probe as _module
 from ansible_collections.eoepca.oapip.plugins.plugin_utils._in_process import InProcessAction
+
+_s3.load_description()
 
 
 class ActionModule(InProcessAction):

@@ -32,9 +32,12 @@ def _load(distribution: str, *modules: str) -> t.Any:
 requests: t.Any = _load("requests", "requests")
 yaml: t.Any = _load("PyYAML", "yaml")
 kubernetes: t.Any = _load("kubernetes", "kubernetes.client", "kubernetes.config")
-keycloak: t.Any = _load("python-keycloak", "keycloak")
-boto3: t.Any = _load("boto3", "boto3")
-botocore: t.Any = _load("boto3", "botocore.config", "botocore.exceptions", "botocore.parsers")
+# httpx, of which python-keycloak makes a client, loads httpcore only then: in every worker anew
+keycloak: t.Any = _load("python-keycloak", "keycloak", "httpcore")
+# the core of boto3: nothing is used of what boto3 puts around it
+botocore: t.Any = _load(
+    "boto3", "botocore.session", "botocore.config", "botocore.exceptions", "botocore.parsers"
+)
 
 
 def require(*names: str) -> None:

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from urllib.parse import urlsplit
 
-from ansible_collections.eoepca.oapip.plugins.module_utils._deps import boto3, botocore, require
+from ansible_collections.eoepca.oapip.plugins.module_utils._deps import botocore, require
 from ansible_collections.eoepca.oapip.plugins.module_utils._http import (
     TRANSIENT,
     Attempts,
@@ -22,6 +23,26 @@ ABSENT = frozenset({"404", "NoSuchBucket", "NoSuchKey", "NotFound"})
 DENIED = frozenset(
     {"403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 )
+
+
+@functools.lru_cache(maxsize=None)
+def descriptions() -> t.Any:
+    """Return botocore's loader of service descriptions, which remembers what it has loaded."""
+    return botocore.session.Session().get_component("data_loader")
+
+
+def load_description() -> None:
+    """Load the description of S3, which costs 130 ms and else every client anew.
+
+    Called in Ansible's own process, so that its workers inherit it.
+    """
+    if botocore is None:
+        return
+    loader = descriptions()
+    for part in ("service-2", "endpoint-rule-set-1"):
+        loader.load_service_model("s3", part, api_version=None)  # as a client asks
+    for name in ("endpoints", "partitions", "sdk-default-configuration"):
+        loader.load_data(name)
 
 
 class Store:
@@ -50,8 +71,9 @@ class Store:
             response_checksum_validation="when_required",
         )
         try:
-            # a session of its own: the default one must not be shared by threads
-            self.client = boto3.session.Session().client(
+            session = botocore.session.Session()  # its own: threads must not share one
+            session.register_component("data_loader", descriptions())
+            self.client = session.create_client(
                 "s3",
                 endpoint_url=self.endpoint,
                 region_name=self.region,

@@ -34,6 +34,11 @@ options:
       - Values of those that are not secret, by name.
     type: dict
     required: true
+  secrets:
+    description:
+      - Values of those that are secret, by name. None of them is shown.
+    type: dict
+    default: {}
   clients:
     description:
       - A line for each host of the inventory, to tell who shares a Keycloak client. Its words are
@@ -90,6 +95,7 @@ SPEC = ModuleSpec(
     argument_spec={
         "names": {"type": "list", "elements": "str", "required": True},
         "values": {"type": "dict", "required": True},
+        "secrets": {"type": "dict", "default": {}, "no_log": True},
         "clients": {"type": "list", "elements": "str", "default": []},
         "roles_path": {"type": "path", "required": True},
         "playbooks_path": {"type": "path", "required": True},
@@ -104,7 +110,7 @@ def run(params: Params, ctx: Context) -> Result:
     mistakes = [
         *_settings.unknown(params["names"], settings),
         *_settings.missing(params["names"], settings),
-        *_settings.wrong(params["values"], settings),
+        *_settings.wrong({**params["values"], **params["secrets"]}, settings),
         *_settings.incomplete(params["names"], params["values"]),
         *_settings.shared(ctx.host, params["clients"]),
     ]

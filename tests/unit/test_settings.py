@@ -49,6 +49,11 @@ def test_each_variable_of_the_minimal_inventory_is_needed(
     assert found[0].startswith(f"{name}: must be set")
 
 
+def test_a_lab_user_without_password_is_told(settings: _settings.Settings) -> None:
+    (found,) = mistakes({**MINIMAL, "oapip_lab_users": [{"username": "carol"}]}, settings)
+    assert found.startswith("oapip_lab_users: missing required arguments: password")
+
+
 def test_keycloak_is_not_needed_without_oidc(settings: _settings.Settings) -> None:
     values = {k: v for k, v in MINIMAL.items() if "keycloak" not in k}
     assert mistakes({**values, "oapip_oidc_enabled": False}, settings) == []
