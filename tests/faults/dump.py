@@ -468,5 +468,11 @@ def _s3(sandbox: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         name = bucket["Name"]
         keys: Counter[str] = Counter()
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=name):
-            keys.update(_RANDOM.sub("*", entry["Key"]) for entry in page.get("Contents", []))
+            keys.update(_top(entry["Key"]) for entry in page.get("Contents", []))
         yield f"s3: bucket {name}", dict(keys)
+
+
+def _top(key: str) -> str:
+    """Return the folder that an object is in, or its name: what is below bears the job's name."""
+    folder, slash, _ = key.partition("/")
+    return f"{folder}/*" if slash else _RANDOM.sub("*", key)

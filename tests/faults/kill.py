@@ -84,12 +84,14 @@ class Range:
             raise KillError(f"{playbook.name} failed:\n{done.output[-6000:]}")
         return done
 
-    def kill(self, playbook: Path, after: float, way: str) -> Killed:
-        """Start a playbook and kill it `after` some seconds.
+    def kill(self, playbook: Path, after: float, way: str, task: str = "") -> Killed:
+        """Start a playbook and kill it `after` some seconds, from the start or that of a task.
 
         :raises KillError: something that it started outlives it.
         """
         running = self.start(playbook)
+        while f"{task}] **" not in _text(running) and task and running.process.poll() is None:
+            time.sleep(0.05)
         with contextlib.suppress(subprocess.TimeoutExpired):
             running.process.wait(after)
         hit = running.process.poll() is None
@@ -97,9 +99,9 @@ class Range:
         if way == WHOLE_TREE:
             kill_tree(running.process.pid)
         running.kill()
-        output = running.output.read_text(encoding="utf-8", errors="replace")
-        tasks = [line for line in output.splitlines() if line.startswith("TASK [")]
-        killed = Killed(playbook, after, way, tasks[-1].strip("* ") if tasks else "start", hit)
+        tasks = [line for line in _text(running).splitlines() if line.startswith("TASK [")]
+        last = tasks[-1].strip("* ") if tasks else "start"
+        killed = Killed(playbook, after, way, last, hit)
         if left := outliving(family):
             raise KillError(f"{killed.line()}\nstill at work {ORPHANS_END} s later: {left}")
         return killed
@@ -151,6 +153,10 @@ def outliving(family: set[int]) -> list[str]:
     return left
 
 
+def _text(running: Running) -> str:
+    return running.output.read_text(encoding="utf-8", errors="replace")
+
+
 def _send(pid: int, what: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, what)
@@ -174,6 +180,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     parser.add_argument("--moments", type=int, default=20)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
+    parser.add_argument("--task", default="", help="always at this task, within its first 5 s")
     parser.add_argument("--removal", action="store_true", help="kill removals, not first runs")
     parser.set_defaults(run=_run)
 
@@ -184,16 +191,17 @@ def _run(args: argparse.Namespace) -> int:
             Range(record(), Path(folder)),
             first_runs=0 if args.removal else args.moments,
             removals=args.moments if args.removal else 0,
-            rng=random.Random(args.seed),
             seed=args.seed,
+            task=args.task,
         )
 
 
-def campaign(place: Range, first_runs: int, removals: int, rng: random.Random, seed: int) -> int:
+def campaign(place: Range, first_runs: int, removals: int, seed: int, task: str = "") -> int:
     """Kill so many first runs and removals, each followed by one that has to mend; 0 when all did.
 
-    Moments are uniform over the time that a run takes which nobody kills.
+    Moments are uniform over the time that a run takes which nobody kills, or are those of one task.
     """
+    rng = random.Random(seed)
     print(f"seed {seed}")
     failures = 0
     place.run(REMOVE)
@@ -211,9 +219,12 @@ def campaign(place: Range, first_runs: int, removals: int, rng: random.Random, s
         cycle = [(SITE, first_run_takes, there, number < first_runs)]
         cycle += [(REMOVE, removal_takes, gone, number < removals)]
         for playbook, takes, wanted, is_killed in cycle:
-            after = rng.uniform(0, takes)
+            after = rng.uniform(0, 5 if task else takes)
             try:
-                failures += not _one(place, playbook, after if is_killed else None, way, wanted)
+                if is_killed:
+                    failures += _one(place, playbook, after, way, task, wanted)
+                else:
+                    place.run(playbook)
             except KillError as error:
                 failures += 1
                 print(f"FAILED {error}", flush=True)
@@ -225,14 +236,12 @@ def campaign(place: Range, first_runs: int, removals: int, rng: random.Random, s
     return 1 if failures else 0
 
 
-def _one(place: Range, playbook: Path, after: float | None, way: str, wanted: Dump) -> bool:
+def _one(place: Range, playbook: Path, after: float, way: str, task: str, wanted: Dump) -> int:
+    """Kill and mend once; return the number of breaches."""
     with Stranger(record()) as stranger:
-        if after is None:
-            place.run(playbook)
-        else:
-            killed = place.kill(playbook, after, way)
-            place.mend(killed, wanted)
-            print(f"ok {killed.line()}; a stranger asked {stranger.asked} times", flush=True)
+        killed = place.kill(playbook, after, way, task)
+        place.mend(killed, wanted)
+    print(f"ok {killed.line()}; a stranger asked {stranger.asked} times", flush=True)
     for breach in stranger.breaches:
         print(f"FAILED a stranger got in: {breach}", flush=True)
-    return not stranger.breaches
+    return len(stranger.breaches)
