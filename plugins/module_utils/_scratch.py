@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube, Obj, url_of
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
 from ansible_collections.eoepca.oapip.plugins.module_utils._preflight_cluster import is_simulated
 from ansible_collections.eoepca.oapip.plugins.module_utils._s3 import Store
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline, poll
@@ -46,8 +48,15 @@ class Outcome:
 # ---------------------------------------------------------------------- transfers
 
 
-def transfer(store: Store, bucket: str, outcome: Outcome) -> None:
+def key_of(owner: str) -> str:
+    """Return the key of the object, the same each time: a killed probe's is found again."""
+    return f"oapip-probe-{hashlib.sha256(owner.encode()).hexdigest()[:16]}"
+
+
+def transfer(store: Store, bucket: str, owner: str, outcome: Outcome) -> None:
     """Store, read and delete one small object; the bucket itself is never made here.
+
+    :param owner: whose probe it is; no other one has that name at this store.
 
     :raises OapipError: the keys may not do one of these, or other bytes come back.
     """
@@ -55,7 +64,7 @@ def transfer(store: Store, bucket: str, outcome: Outcome) -> None:
     if not store.has_bucket(bucket):
         outcome.not_proved.append(f"transfers to {where}: it does not exist yet")
         return
-    key, body = f"oapip-probe-{secrets.token_hex(8)}", secrets.token_bytes(64)
+    key, body = key_of(owner), secrets.token_bytes(64)
     try:
         store.put(bucket, key, body, "application/octet-stream")
         back = store.get(bucket, key)
@@ -224,12 +233,49 @@ def _events(kube: Kube, namespace: str) -> str:
     return "".join(f"; {text[:200]}" for text in texts if text)
 
 
+def leftovers(
+    kube: Kube, namespace: str, stores: t.Mapping[str, Store], owner: str
+) -> t.List[Change]:
+    """Return the deletions of what a killed probe left: its namespace, an object in each bucket."""
+    changes = []
+    found = kube.get(url_of("Namespace", name=namespace))
+    if found is not None and _is_ours(found) and not found["metadata"].get("deletionTimestamp"):
+        changes.append(Change("delete", "Namespace", namespace, {"name": namespace}))
+    for bucket, store in stores.items():
+        if any(store.objects(bucket, key_of(owner))):
+            changes.append(
+                Change("delete", "Object", f"{bucket}/{key_of(owner)}", {"bucket": bucket})
+            )
+    return changes
+
+
+def sweep(
+    kube: Kube, stores: t.Mapping[str, Store], owner: str, changes: t.Sequence[Change]
+) -> None:
+    """Make the deletions, and wait until the namespace is gone.
+
+    :raises OapipError: a deletion was refused.
+    """
+    for change in changes:
+        if change.kind == "Namespace":
+            path = url_of("Namespace", name=change.name)
+            kube.delete(path)
+            _await_gone(kube, path)
+        else:
+            bucket = (change.before or {})["bucket"]
+            stores[bucket].delete(bucket, key_of(owner))
+
+
+def _is_ours(namespace: Obj) -> bool:
+    return MANAGED.items() <= (namespace["metadata"].get("labels") or {}).items()
+
+
 def _claim_namespace(kube: Kube, name: str) -> None:
     """Make the scratch namespace; one that a killed probe left is removed first."""
     path = url_of("Namespace", name=name)
     found = kube.get(path)
     if found is not None:
-        if not MANAGED.items() <= (found["metadata"].get("labels") or {}).items():
+        if not _is_ours(found):
             raise OapipError(
                 f"making the scratch namespace {name}",
                 "it exists and is not the probe's",

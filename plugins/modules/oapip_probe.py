@@ -12,12 +12,11 @@ DOCUMENTATION = r"""
 module: oapip_probe
 short_description: Prove transfers and shared volumes before an engine is deployed
 description:
-  - Stores, reads and deletes an object named C(oapip-probe-) and a random part in every bucket that
-    exists.
+  - Stores, reads and deletes an object named C(oapip-probe-) and a digest of cluster and namespace
+    in every bucket that exists.
   - Lets two Pods in the scratch namespace O(namespace) followed by C(-probe) write to one volume of
     O(shared_storage_class) at a time and read each other's file. The namespace is removed again,
-    also
-    after a failure.
+    also after a failure.
   - Does so once per digest of its inputs, RV(digest), and never in check mode.
   - On nodes that kwok simulates, nothing is mounted; RV(not_proved) says so.
 version_added: 1.0.0
@@ -35,6 +34,12 @@ attributes:
     support: N/A
     details: What it makes is removed again.
 options:
+  state:
+    description:
+      - V(present) probes, V(absent) only removes what a probe left that was killed.
+    type: str
+    choices: [present, absent]
+    default: present
   namespace:
     description:
       - Namespace of the engine; the scratch namespace is named after it.
@@ -148,7 +153,8 @@ not_proved:
   type: list
   elements: str
 changes:
-  description: Always empty, as everything is removed again.
+  description: What a killed probe left and was removed. Empty when O(state=present), as everything
+    is removed again.
   returned: success
   type: list
   elements: dict
@@ -170,7 +176,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils import (
     _plan,
     _scratch,
 )
-from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube
+from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube, url_of
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     ModuleSpec,
@@ -179,6 +185,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Result,
     run_module,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
 from ansible_collections.eoepca.oapip.plugins.module_utils._s3 import Store
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
 
@@ -186,6 +193,7 @@ _STORE: _argspec.Options = {**_argspec.s3(), "bucket": {"type": "str", "required
 SPEC = ModuleSpec(
     argument_spec={
         **_argspec.kube(),
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "namespace": {"type": "str", "required": True},
         "shared_storage_class": {"type": "str"},
         "node_selector": {"type": "dict", "default": {}},
@@ -208,52 +216,94 @@ def digest(params: Params) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def transfer(entry: Params, outcome: _scratch.Outcome) -> _findings.Findings:
+def owner_of(kube: Kube, namespace: str) -> str:
+    """Return a name that no other engine's probe has: several may share a bucket."""
+    try:
+        system = kube.get(url_of("Namespace", name="kube-system")) or {"metadata": {}}
+    except OapipError as error:
+        if error.status != 403:
+            raise
+        system = {"metadata": {}}
+    return f"{system['metadata'].get('uid') or kube.host} {namespace}"
+
+
+def transfer(entry: Params, owner: str, outcome: _scratch.Outcome) -> _findings.Findings:
     """Try one bucket."""
     try:
-        _scratch.transfer(Store(entry), entry["bucket"], outcome)
+        _scratch.transfer(Store(entry), entry["bucket"], owner, outcome)
     except OapipError as error:
         return _findings.from_error("transfer", error, "stage_out_secret_key")
     return []
 
 
-def share(params: Params, outcome: _scratch.Outcome, ctx: Context) -> _findings.Findings:
+def share(
+    kube: Kube, params: Params, outcome: _scratch.Outcome, ctx: Context
+) -> _findings.Findings:
     """Try one volume."""
     volume = _scratch.Volume(
-        namespace=f"{params['namespace']}-probe",
+        namespace=scratch_of(params),
         storage_class=params["shared_storage_class"],
         node_selector=params["node_selector"],
         image=params["image"],
     )
     deadline = Deadline(float(params["wait_timeout"]))
     try:
-        kube = Kube.connect(params["kubeconfig"], params["kube_context"])
         _scratch.share(kube, volume, deadline, outcome, ctx)
     except OapipError as error:
         return _findings.from_error("shared volume", error, "shared_storage_class")
     return []
 
 
+def scratch_of(params: Params) -> str:
+    """Return the name of the scratch namespace."""
+    return f"{params['namespace']}-probe"
+
+
+def probe(params: Params, ctx: Context) -> _scratch.Outcome:
+    """Try everything at once.
+
+    :raises OapipError: something does not work; all of it is named.
+    """
+    outcome = _scratch.Outcome()
+    kube = Kube.connect(params["kubeconfig"], params["kube_context"])
+    owner = owner_of(kube, params["namespace"])
+    checks: t.Dict[str, _findings.Check] = {
+        f"transfer {number}": functools.partial(transfer, entry, owner, outcome)
+        for number, entry in enumerate(params["storage"])
+    }
+    if params["shared_storage_class"]:
+        checks["volume"] = functools.partial(share, kube, params, outcome, ctx)
+    failed = _findings.gather(checks)
+    if failed:
+        reason = "\n".join(f"- {finding.line(_findings.VARIABLES)}" for finding in failed)
+        raise OapipError("proving transfers and shared volumes", f"\n{reason}")
+    return outcome
+
+
+def sweep(params: Params, ctx: Context) -> t.List[Change]:
+    """Remove what a killed probe left."""
+    kube = Kube.connect(params["kubeconfig"], params["kube_context"])
+    owner = owner_of(kube, params["namespace"])
+    stores = {entry["bucket"]: Store(entry) for entry in params["storage"]}
+    changes = _scratch.leftovers(kube, scratch_of(params), stores, owner)
+    if not ctx.check_mode:
+        _scratch.sweep(kube, stores, owner, changes)
+    return changes
+
+
 def run(params: Params, ctx: Context) -> Result:
-    """Prove what is not proved yet."""
+    """Prove what is not proved yet, or clean up."""
     value = digest(params)
     known = value == params["known_digest"]
-    outcome = _scratch.Outcome()
-    if ctx.check_mode:
+    outcome, changes = _scratch.Outcome(), []
+    if params["state"] == "absent":
+        changes = sweep(params, ctx)
+    elif ctx.check_mode:
         outcome.not_proved.append("nothing is probed in check mode")
     elif not known:
-        checks: t.Dict[str, _findings.Check] = {
-            f"transfer {number}": functools.partial(transfer, entry, outcome)
-            for number, entry in enumerate(params["storage"])
-        }
-        if params["shared_storage_class"]:
-            checks["volume"] = functools.partial(share, params, outcome, ctx)
-        failed = _findings.gather(checks)
-        if failed:
-            reason = "\n".join(f"- {finding.line(_findings.VARIABLES)}" for finding in failed)
-            raise OapipError("proving transfers and shared volumes", f"\n{reason}")
+        outcome = probe(params, ctx)
     return _plan.result(
-        [],
+        changes,
         digest=value,
         skipped_by_digest=known,
         proved=sorted(outcome.proved),

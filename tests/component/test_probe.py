@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.eoepca.oapip.plugins.module_utils import _scratch
 from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube, url_of
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._s3 import Store
@@ -102,6 +103,27 @@ def test_left_overs_of_a_killed_probe_are_removed(given: Json, admin: Kube) -> N
     admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
     run(given, storage=[])
     assert scratch(admin, given) is None
+
+
+def test_absent_removes_what_a_killed_probe_left(given: Json, store: Json, admin: Kube) -> None:
+    labels = {
+        "app.kubernetes.io/managed-by": "eoepca.oapip",
+        "app.kubernetes.io/component": "probe",
+    }
+    meta = {"name": f"{given['namespace']}-probe", "labels": labels}
+    admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+    client, uid = Store(store), oapip_probe.owner_of(admin, given["namespace"])
+    client.create_bucket(store["bucket"])
+    client.put(store["bucket"], _scratch.key_of(uid), b"left", "text/plain")
+    client.put(store["bucket"], "oapip-probe-of-another", b"kept", "text/plain")
+    planned = run(given, check=True, state="absent")
+    done = run(given, state="absent")
+    assert planned["changes"] == done["changes"]
+    assert [change["kind"] for change in done["changes"]] == ["Namespace", "Object"]
+    assert scratch(admin, given) is None
+    left = [entry["Key"] for entry in client.objects(store["bucket"])]
+    assert left == ["oapip-probe-of-another"]
+    assert run(given, state="absent")["changes"] == []
 
 
 def test_a_namespace_of_somebody_else_stays(given: Json, admin: Kube) -> None:

@@ -95,6 +95,16 @@ def dump(sandbox: Mapping[str, Any], cluster: str | None = None, *, exact: bool 
     return veiled
 
 
+def holder(sandbox: Mapping[str, Any], cluster: str | None = None) -> str:
+    """Return who holds the lock of a cluster; nothing where nobody does."""
+    row = next(c for c in sandbox["clusters"] if cluster in (None, c["name"]))
+    with tempfile.TemporaryDirectory() as folder:
+        get = _api(row["admin_kubeconfig"], Path(folder))
+        path = f"/apis/coordination.k8s.io/v1/namespaces/default/leases/oapip-{NAMESPACE}"
+        lease = get(path) or {"spec": {}}
+    return str(lease["spec"].get("holderIdentity", ""))
+
+
 def difference(one: Any, other: Any, path: str = "") -> list[str]:
     """Return a line for each leaf that differs: where, and what it is in the first and second."""
     if isinstance(one, dict) and isinstance(other, dict):

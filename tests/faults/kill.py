@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.faults.dump import Dump, difference, dump, record
+from tests.faults.dump import Dump, difference, dump, holder, record
 from tests.faults.stranger import Stranger
 from tests.harness import ROOT, PlaybookRun, Running, start_playbook
 
@@ -52,6 +52,8 @@ class Killed:
     """The task that was at work."""
     hit: bool
     """Whether the run was still at work then."""
+    holder: str
+    """Who holds the lock that was left behind, if one was."""
 
     def line(self) -> str:
         """Return what happened in words."""
@@ -101,20 +103,26 @@ class Range:
         running.kill()
         tasks = [line for line in _text(running).splitlines() if line.startswith("TASK [")]
         last = tasks[-1].strip("* ") if tasks else "start"
-        killed = Killed(playbook, after, way, last, hit)
+        lock = holder(self._sandbox, self._host)
+        killed = Killed(playbook, after, way, last, hit, lock)
         if left := outliving(family):
             raise KillError(f"{killed.line()}\nstill at work {ORPHANS_END} s later: {left}")
         return killed
 
-    def mend(self, killed: Killed, wanted: Dump) -> PlaybookRun:
-        """Run again what was killed; the state must be the wanted one then."""
+    def mend(self, killed: Killed, wanted: Dump | None = None) -> None:
+        """Run again what was killed; the state must be the wanted one then.
+
+        :raises KillError: it is not, or the run failed or took a lock over without a word.
+        """
         try:
             done = self.run(killed.playbook)
         except KillError as error:
             raise KillError(f"{killed.line()}\nthen {error}") from None
-        if lines := difference(wanted, self.state()):
+        said = " ".join(done.output.split())  # warnings are wrapped
+        if killed.holder and f"taken over from {killed.holder}" not in said:
+            raise KillError(f"{killed.line()}\n{killed.holder}'s lock was taken over silently")
+        if wanted is not None and (lines := difference(wanted, self.state())):
             raise KillError("\n".join([killed.line(), "the next run left:", *lines]))
-        return done
 
 
 def descendants(pid: int) -> Iterator[int]:

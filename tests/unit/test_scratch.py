@@ -66,7 +66,7 @@ class Fake(Store):
         return self.there
 
     def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:  # noqa: ARG002
-        assert key.startswith("oapip-probe-")
+        assert key == _scratch.key_of("uid zoo")
         self.calls.append("put")
         self.body = body
 
@@ -81,7 +81,7 @@ class Fake(Store):
 def test_transfer() -> None:
     outcome = _scratch.Outcome()
     store = Fake(there=True)
-    _scratch.transfer(store, "eoepca", outcome)
+    _scratch.transfer(store, "eoepca", "uid zoo", outcome)
     assert store.calls == ["put", "get", "delete"]
     assert outcome.proved
     assert not outcome.not_proved
@@ -90,7 +90,7 @@ def test_transfer() -> None:
 def test_missing_bucket_is_noted() -> None:
     outcome = _scratch.Outcome()
     store = Fake(there=False)
-    _scratch.transfer(store, "eoepca", outcome)
+    _scratch.transfer(store, "eoepca", "uid zoo", outcome)
     assert store.calls == []
     assert "does not exist yet" in outcome.not_proved[0]
 
@@ -98,7 +98,7 @@ def test_missing_bucket_is_noted() -> None:
 def test_object_is_removed_after_a_failure() -> None:
     store = Fake(there=True, back=b"other")
     with pytest.raises(OapipError, match="other bytes"):
-        _scratch.transfer(store, "eoepca", _scratch.Outcome())
+        _scratch.transfer(store, "eoepca", "uid zoo", _scratch.Outcome())
     assert store.calls[-1] == "delete"
 
 

@@ -1,0 +1,53 @@
+"""A run that is killed at any moment is mended by the next one."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.kill import CONTROLLER, REMOVE, SITE, WHOLE_TREE, Range, campaign
+from tests.faults.stranger import Stranger
+
+FIRST_RUN = 10.0
+"""A first run with its proof takes at least so many times as long as one with nothing to do."""
+
+
+@pytest.fixture
+def place(sandbox: dict[str, Any], tmp_path: Path) -> Iterator[Range]:
+    """A cluster that is deployed and proved when the test begins, and when it has ended."""
+    here = Range(sandbox, tmp_path)
+    here.run(SITE)
+    yield here
+    here.run(SITE)
+
+
+def test_a_removal_and_a_first_run_that_are_killed(
+    place: Range, sandbox: dict[str, Any], rng: random.Random
+) -> None:
+    there = place.state()
+    started = time.monotonic()
+    place.run(SITE)
+    takes = time.monotonic() - started
+    ways = rng.sample((WHOLE_TREE, CONTROLLER), 2)
+    with Stranger(sandbox) as stranger:
+        removal = place.kill(REMOVE, rng.uniform(0, FIRST_RUN / 3 * takes), ways[0])
+        print(removal.line())
+        place.mend(removal)
+        ours = [name for name in place.state() if sandbox["clusters"][0]["name"] in name]
+        assert ours == []
+        first_run = place.kill(SITE, rng.uniform(0, FIRST_RUN * takes), ways[1])
+        print(first_run.line())
+        place.mend(first_run, there)
+    assert stranger.asked > 20
+    assert stranger.breaches == []
+
+
+def test_many_kills(place: Range, full: bool, seed: int) -> None:
+    if not full:
+        return
+    assert campaign(place, first_runs=20, removals=10, seed=seed) == 0
