@@ -170,8 +170,11 @@ def test_a_bad_ground_stops_the_run_before_any_write(
     mark = servers.mark()
     done = site(tmp_path, "-e", f"@{extra}", code=2)
     assert [write.line() for write in servers.since(mark)] == []
+    written = report(tmp_path)
+    assert not written["ok"]
     for word in words:
         assert word in done.output
+        assert word in written["reason"]
     assert "Traceback" not in done.output
 
 

@@ -20,7 +20,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,25 @@ class Killed:
         return f"{when}, {self.way}: {self.task}"
 
 
+Moment = Callable[[str], bool]
+"""Tells from a run's output so far whether a moment has come."""
+
+
+def at_once(_output: str) -> bool:
+    """The start."""
+    return True
+
+
+def at_task(name: str) -> Moment:
+    """The start of the task whose name ends so."""
+    return lambda output: f"{name}] **" in output
+
+
+def at_nth_task(number: int) -> Moment:
+    """The start of a task, counted from 1, those that are skipped too."""
+    return lambda output: output.count("\nTASK [") >= number
+
+
 class Range:
     """One cluster of the sandbox on which runs are started and killed."""
 
@@ -86,13 +105,13 @@ class Range:
             raise KillError(f"{playbook.name} failed:\n{done.output[-6000:]}")
         return done
 
-    def kill(self, playbook: Path, after: float, way: str, task: str = "") -> Killed:
-        """Start a playbook and kill it `after` some seconds, from the start or that of a task.
+    def kill(self, playbook: Path, after: float, way: str, since: Moment = at_once) -> Killed:
+        """Start a playbook and kill it `after` some seconds, from the start or another moment.
 
         :raises KillError: something that it started outlives it.
         """
         running = self.start(playbook)
-        while f"{task}] **" not in _text(running) and task and running.process.poll() is None:
+        while not since(_text(running)) and running.process.poll() is None:
             time.sleep(0.05)
         with contextlib.suppress(subprocess.TimeoutExpired):
             running.process.wait(after)
@@ -247,7 +266,7 @@ def campaign(place: Range, first_runs: int, removals: int, seed: int, task: str 
 def _one(place: Range, playbook: Path, after: float, way: str, task: str, wanted: Dump) -> int:
     """Kill and mend once; return the number of breaches."""
     with Stranger(record()) as stranger:
-        killed = place.kill(playbook, after, way, task)
+        killed = place.kill(playbook, after, way, at_task(task) if task else at_once)
         place.mend(killed, wanted)
     print(f"ok {killed.line()}; a stranger asked {stranger.asked} times", flush=True)
     for breach in stranger.breaches:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.kill import CONTROLLER, REMOVE, SITE, WHOLE_TREE, Range, campaign
+from tests.faults.kill import CONTROLLER, REMOVE, SITE, WHOLE_TREE, Range, at_nth_task, campaign
 from tests.faults.stranger import Stranger
 
-FIRST_RUN = 10.0
-"""A first run with its proof takes at least so many times as long as one with nothing to do."""
+TASKS_OF_A_FIRST_RUN = 45
+TASKS_OF_A_REMOVAL = 17
+WITHIN = 1.0
+"""Seconds into the task."""
 
 
 @pytest.fixture
@@ -30,17 +31,16 @@ def test_a_removal_and_a_first_run_that_are_killed(
     place: Range, sandbox: dict[str, Any], rng: random.Random
 ) -> None:
     there = place.state()
-    started = time.monotonic()
-    place.run(SITE)
-    takes = time.monotonic() - started
     ways = rng.sample((WHOLE_TREE, CONTROLLER), 2)
     with Stranger(sandbox) as stranger:
-        removal = place.kill(REMOVE, rng.uniform(0, FIRST_RUN / 3 * takes), ways[0])
+        number = rng.randint(1, TASKS_OF_A_REMOVAL)
+        removal = place.kill(REMOVE, rng.uniform(0, WITHIN), ways[0], at_nth_task(number))
         print(removal.line())
         place.mend(removal)
         ours = [name for name in place.state() if sandbox["clusters"][0]["name"] in name]
         assert ours == []
-        first_run = place.kill(SITE, rng.uniform(0, FIRST_RUN * takes), ways[1])
+        number = rng.randint(1, TASKS_OF_A_FIRST_RUN)
+        first_run = place.kill(SITE, rng.uniform(0, WITHIN), ways[1], at_nth_task(number))
         print(first_run.line())
         place.mend(first_run, there)
     assert stranger.asked > 20
