@@ -29,6 +29,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._release import (
     Current,
     Desired,
     Key,
+    object_change,
 )
 from ansible_collections.eoepca.oapip.plugins.module_utils._rollout import Rollout, ready
 from ansible_collections.eoepca.oapip.plugins.module_utils._values import MARK, Credentials
@@ -195,7 +196,11 @@ class Deployer:
         """
         labels = obj["metadata"].get("labels") or {}
         if labels.get(MANAGED_BY) == MANAGER or obj["kind"] == "Namespace":
-            self.kube.apply(obj, self.namespace)
+            made = self.kube.apply(obj, self.namespace)
+            if object_change(made, obj):
+                # an apply leaves what others added, which opens a door: only a PUT takes it away
+                whole = {part: obj[part] for part in ("spec", "data") if part in obj}
+                self.kube.replace({**made, **whole}, self.namespace)
             return
         meta = dict(obj["metadata"])
         meta["labels"] = {**labels, MANAGED_BY: "Helm"}

@@ -17,6 +17,11 @@ from decimal import Decimal
 
 Obj = t.Mapping[str, t.Any]
 
+ATOMIC = frozenset({"selector", "nodeSelector", "subjects"})
+"""What the API server takes as a whole: one more entry selects something else, or lets one in."""
+SCALED = ("Deployment", "StatefulSet")
+AUTOSCALERS = ("kube-controller-manager", "keda")
+"""Field managers who change the number of replicas for a living."""
 _QUANTITY = re.compile(r"^([+-]?[0-9.]+)([eE][+-]?[0-9]+|[EPTGMk]i?|Ki|[num])?$")
 _FACTOR = {
     **{unit: Decimal(1000) ** power for power, unit in enumerate(["", "k", "M", "G", "T", "P"])},
@@ -68,6 +73,9 @@ def drift(live: t.Any, wanted: t.Any, path: str = "") -> t.Iterator[t.Tuple[str,
             if wanted or live is not None:
                 yield path, live, wanted
             return
+        if _atomic(path) and set(live) - set(wanted):
+            yield path, live, wanted
+            return
         for key, value in wanted.items():
             yield from drift(live.get(key), value, f"{path}.{key}" if path else str(key))
     elif isinstance(wanted, list) and isinstance(live, list):
@@ -76,11 +84,15 @@ def drift(live: t.Any, wanted: t.Any, path: str = "") -> t.Iterator[t.Tuple[str,
         yield path, live, wanted
 
 
+def _atomic(path: str) -> bool:
+    return path.rpartition(".")[2] in ATOMIC
+
+
 def _items(
     live: t.List[t.Any], wanted: t.List[t.Any], path: str
 ) -> t.Iterator[t.Tuple[str, t.Any, t.Any]]:
     key = next((k for k in _KEYS if _tells_apart(wanted, k)), None)
-    if key is not None:
+    if key is not None and not _atomic(path):
         found = {item[key]: item for item in live if _has(item, key)}
         for item in wanted:
             yield from drift(found.get(item[key]), item, f"{path}[{item[key]}]")
@@ -99,6 +111,25 @@ def _tells_apart(items: t.List[t.Any], key: str) -> bool:
 
 def _has(item: t.Any, key: str) -> bool:
     return isinstance(item, t.Mapping) and isinstance(item.get(key), (str, int))
+
+
+def scaled(obj: Obj, live: Obj) -> Obj:
+    """A workload of a manifest with its replicas: the server's default 1 where it names none.
+
+    Where an autoscaler decides, the number is nobody else's business.
+    """
+    if obj["kind"] not in SCALED:
+        return obj
+    spec = {"replicas": 1, **obj["spec"]}
+    if any(_autoscales(entry) for entry in live["metadata"].get("managedFields") or []):
+        del spec["replicas"]
+    return {**obj, "spec": spec}
+
+
+def _autoscales(entry: Obj) -> bool:
+    fields = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+    manager = str(entry.get("manager"))
+    return "f:replicas" in fields and manager.startswith(AUTOSCALERS)
 
 
 def comparable(obj: Obj) -> t.Dict[str, t.Any]:

@@ -86,23 +86,19 @@ def apply(kc: Keycloak, change: Change, scopes: t.Dict[str, str], doing: str) ->
     whole = kc.request("GET", *path, doing=f"reading client scope {change.name}")
     mappers = whole.pop("protocolMappers", None) or []
     kc.request("PUT", *path, body={**whole, **body}, doing=doing)
-    # a PUT of a scope ignores its mappers: they have their own path
-    names = {one["name"]: one for one in mappers}
+    # a PUT of a scope ignores its mappers: they have their own path, and their type is for ever
+    right: t.Set[str] = set()
     for one in mappers:
-        audience = (one.get("config") or {}).get("included.client.audience")
-        if audience and audience not in wanted["clients"]:
+        audience: str = (one.get("config") or {}).get("included.client.audience") or ""
+        if audience in wanted["clients"] and scope_of({"protocolMappers": [one]})["clients"]:
+            right.add(audience)
+        elif audience or one["name"] in wanted["clients"]:
             kc.request(
                 "DELETE", *path, "protocol-mappers", "models", one["id"], doing=doing, absent=True
             )
     for client in wanted["clients"]:
-        have, mapper = names.get(client), _mapper(client)
-        if have is None:
-            kc.create(*path, "protocol-mappers", "models", body=mapper, doing=doing)
-        elif have.get("config", {}).get("access.token.claim") != "true":
-            body = {**have, **mapper}
-            kc.request(
-                "PUT", *path, "protocol-mappers", "models", have["id"], body=body, doing=doing
-            )
+        if client not in right:
+            kc.create(*path, "protocol-mappers", "models", body=_mapper(client), doing=doing)
 
 
 def _mapper(client: str) -> Json:

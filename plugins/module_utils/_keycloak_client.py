@@ -36,11 +36,13 @@ PKCE = "pkce.code.challenge.method"
 FIELDS = {
     "name": "name",
     "description": "description",
+    "enabled": "enabled",
     "public": "publicClient",
     "root_url": "rootUrl",
     "redirect_uris": "redirectUris",
     "web_origins": "webOrigins",
     "standard_flow": "standardFlowEnabled",
+    "implicit_flow": "implicitFlowEnabled",
     "direct_access_grants": "directAccessGrantsEnabled",
     "service_accounts": "serviceAccountsEnabled",
     "authorization": "authorizationServicesEnabled",
@@ -49,10 +51,12 @@ FIELDS = {
 
 SETS = frozenset({"redirect_uris", "web_origins"})
 NEW: Json = {
+    "enabled": True,
     "public": False,
     "redirect_uris": [],
     "web_origins": [],
     "standard_flow": True,
+    "implicit_flow": False,
     "direct_access_grants": False,
     "service_accounts": False,
     "authorization": False,
@@ -369,8 +373,8 @@ def _apply_client(
         # made here, so that the secret and the note of its rotation are written in one request
         fresh["secret"] = kc.ctx.secret(secrets.token_urlsafe(32))
     if change.action == "create":
-        fresh.update(clientId=client_id, protocol="openid-connect", enabled=True)
-        fresh.update(implicitFlowEnabled=False, attributes=given.get("attributes") or {})
+        fresh.update(clientId=client_id, protocol="openid-connect")
+        fresh["attributes"] = given.get("attributes") or {}
         fresh["protocolMappers"] = _merged_mappers([], given.get("mappers") or {}, ())
         if not fresh["publicClient"]:
             fresh["clientAuthenticatorType"] = "client-secret"

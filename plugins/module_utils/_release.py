@@ -13,10 +13,10 @@ from __future__ import annotations
 import base64
 import json
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._charts import Chart, Role, names
-from ansible_collections.eoepca.oapip.plugins.module_utils._drift import comparable, drift
+from ansible_collections.eoepca.oapip.plugins.module_utils._drift import comparable, drift, scaled
 from ansible_collections.eoepca.oapip.plugins.module_utils._helm import Release
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import (
@@ -87,21 +87,46 @@ class Desired:
 
 
 def known_credentials(settings: Settings, current: Current) -> t.Optional[Credentials]:
-    """What the cluster has: our Secrets, else what an adopted release was installed with."""
+    """What the parts run with: what the release records, else what an unfinished run left.
+
+    Our Secrets are made of it: who changes one by hand changes no password of a server.
+    """
     broker = plain(current.objects.get(("Secret", settings.name("broker"))))
     database = plain(current.objects.get(("Secret", settings.name("database"))))
     values = current.release.values if current.release else {}
     if not (broker and database) and current.release is None:
         return None
-    auth = (values.get("rabbitmq") or {}).get("auth") or {}
-    base = ((values.get("global") or {}).get("postgresql") or {}).get("auth") or {}
+    broker = {**broker, **_texts(values, "rabbitmq", "auth")}
+    database = {
+        **_texts(values, "global", "postgresql", "auth"),
+        **database,
+        **_texts(values, MARK, "database"),
+    }
     return Credentials(
-        broker_user=broker.get("username") or auth.get("username") or "zoo",
-        broker_password=broker.get("password") or auth.get("password") or "CHANGEME",
-        database_user=database.get("username") or base.get("username") or "zoo",
-        database_password=database.get("password") or base.get("password") or "zoo",
-        database_name=database.get("database") or base.get("database") or "zoo",
+        broker_user=broker.get("username", "zoo"),
+        broker_password=broker.get("password", "CHANGEME"),
+        database_user=database.get("username", "zoo"),
+        database_password=database.get("password", "zoo"),
+        database_name=database.get("database", "zoo"),
     )
+
+
+def with_values(known: Credentials, extra: t.Mapping[str, t.Any]) -> Credentials:
+    """The credentials as the user's own values settle them: those win (`_values.build`)."""
+    given = _texts(extra, "rabbitmq", "auth")
+    return replace(
+        known,
+        broker_user=given.get("username", known.broker_user),
+        broker_password=given.get("password", known.broker_password),
+    )
+
+
+def _texts(values: t.Mapping[str, t.Any], *path: str) -> t.Dict[str, str]:
+    """The texts in a map somewhere in the values, without the empty ones."""
+    found: t.Any = values
+    for key in path:
+        found = (found or {}).get(key)
+    return {key: str(value) for key, value in (found or {}).items() if value}
 
 
 def plain(secret: t.Optional[Obj]) -> t.Dict[str, str]:
@@ -293,12 +318,13 @@ def drift_changes(current: Current) -> t.List[Change]:
         if live is None:
             found.append(Change("create", kind, name, None, {"manifest": "recorded"}, obj))
             continue
-        rows = list(drift(live, comparable(obj)))
+        wanted = scaled(obj, live)
+        rows = list(drift(live, comparable(wanted)))
         if rows:
             secret_like = kind in ("Secret", "ConfigMap")
             before = {path: SECRET if secret_like else old for path, old, _new in rows}
             after = {path: NEW_SECRET if secret_like else new for path, _old, new in rows}
-            found.append(Change("update", kind, name, masked(before), masked(after), obj))
+            found.append(Change("update", kind, name, masked(before), masked(after), wanted))
     return found
 
 

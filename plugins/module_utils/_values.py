@@ -149,6 +149,12 @@ def build(settings: Settings, chart: Chart, credentials: Credentials) -> Values:
         # Apache hands only named variables on: the kernel itself must set this one (main.cfg)
         place(values, ("zookernel", "env", "REQUESTS_CA_BUNDLE"), CA_PATH)
     values[MARK] = {"patches": patches(settings, chart)}
+    if chart.database_secret:
+        values[MARK]["database"] = {
+            "username": credentials.database_user,
+            "password": credentials.database_password,
+            "database": credentials.database_name,
+        }
     return merged(values, settings.extra)
 
 

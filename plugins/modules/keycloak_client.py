@@ -44,6 +44,10 @@ options:
     description:
       - Description (C(description)).
     type: str
+  enabled:
+    description:
+      - Whether anyone gets in by way of the client (C(enabled)). A new client is enabled.
+    type: bool
   public:
     description:
       - Whether the client has no secret (C(publicClient)). A new client is confidential.
@@ -82,6 +86,11 @@ options:
   standard_flow:
     description:
       - Whether the authorization code flow is on (C(standardFlowEnabled)). On in a new client.
+    type: bool
+  implicit_flow:
+    description:
+      - Whether the implicit flow is on (C(implicitFlowEnabled)), which puts tokens into URLs. Off
+        in a new client.
     type: bool
   direct_access_grants:
     description:
@@ -328,6 +337,7 @@ SPEC = ModuleSpec(
         "client_id": {"type": "str", "required": True},
         "name": {"type": "str"},
         "description": {"type": "str"},
+        "enabled": {"type": "bool"},
         "public": {"type": "bool"},
         "secret": {"type": "str", "no_log": True},
         "secret_rotation_id": {"type": "str", "no_log": False},
@@ -336,6 +346,7 @@ SPEC = ModuleSpec(
         "redirect_uris": {"type": "list", "elements": "str"},
         "web_origins": {"type": "list", "elements": "str"},
         "standard_flow": {"type": "bool"},
+        "implicit_flow": {"type": "bool"},
         "direct_access_grants": {"type": "bool"},
         "service_accounts": {"type": "bool"},
         "authorization": {"type": "bool"},

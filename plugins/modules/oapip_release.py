@@ -438,7 +438,7 @@ def _present(
         release.refuse_pending(settings, current.release, params["recover"], params["locked"])
         refuse_jump(current.release.version, chart.version)
     known = release.known_credentials(settings, current)
-    credentials = known or make_credentials(ctx)
+    credentials = release.with_values(known or make_credentials(ctx), settings.extra)
     for secret in (credentials.broker_password, credentials.database_password):
         if known and len(secret) > 8:
             ctx.secret(secret)

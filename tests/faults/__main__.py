@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tests.faults import dump, kill, proxy
+from tests.faults import drift, dump, kill, proxy
 
 # Each tool adds its own commands and sets `run`, which takes the arguments and returns exit code.
-TOOLS = (dump, kill, proxy)
+TOOLS = (drift, dump, kill, proxy)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -382,7 +382,9 @@ CLIENTS = st.fixed_dictionaries(
     optional={
         "name": st.sampled_from(["", "x"]),
         "redirect_uris": st.lists(st.sampled_from(["https://a/*", "https://b/*"]), max_size=3),
+        "enabled": st.booleans(),
         "standard_flow": st.booleans(),
+        "implicit_flow": st.booleans(),
         "authorization": st.just(True),
         "device_grant": st.booleans(),
         "pkce": st.sampled_from(["S256", "none"]),

@@ -25,7 +25,12 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._charts import (
     names,
     refuse_jump,
 )
-from ansible_collections.eoepca.oapip.plugins.module_utils._drift import comparable, drift, quantity
+from ansible_collections.eoepca.oapip.plugins.module_utils._drift import (
+    comparable,
+    drift,
+    quantity,
+    scaled,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._helm import (
     Release,
     decode,
@@ -229,17 +234,56 @@ def test_a_namespace_of_ours_that_holds_others_things_is_kept() -> None:
     assert "Namespace" not in [change.kind for change in removal]
 
 
-def test_credentials_are_read_back_from_our_secrets_then_from_the_release() -> None:
+def deployed() -> tuple[release.Desired, release.Current]:
     desired = desired_of(settings_of())
-    current = applied(
-        release.plan_present(desired, release.Current(), fresh=True), desired, release.Current()
-    )
+    changes = release.plan_present(desired, release.Current(), fresh=True)
+    return desired, applied(changes, desired, release.Current())
+
+
+def test_credentials_are_read_back_from_the_release_then_from_our_secrets() -> None:
+    desired, current = deployed()
     assert release.known_credentials(desired.settings, release.Current()) is None
     assert release.known_credentials(desired.settings, current) == KNOWN
-    bare = release.Current(current.namespace, {}, current.releases)
-    found = release.known_credentials(desired.settings, bare)
-    assert found is not None
-    assert found.broker_password == KNOWN.broker_password
+    no_secrets = release.Current(current.namespace, {}, current.releases)
+    assert release.known_credentials(desired.settings, no_secrets) == KNOWN
+    no_release = release.Current(current.namespace, current.objects, [])
+    assert release.known_credentials(desired.settings, no_release) == KNOWN
+
+
+def test_an_adopted_release_keeps_the_credentials_it_was_installed_with() -> None:
+    auth = {"username": "u", "password": "p", "database": "d"}
+    values = {"rabbitmq": {"auth": auth}, "global": {"postgresql": {"auth": auth}}}
+    current = release.Current(objects={}, releases=[release_of(values=values)])
+    known = release.known_credentials(settings_of(), current)
+    assert known == Credentials("u", "p", "u", "p", "d")
+    bare = release.Current(objects={}, releases=[release_of(values={"global": None})])
+    known = release.known_credentials(settings_of(), bare)
+    assert known == Credentials("zoo", "CHANGEME", "zoo", "zoo", "zoo")
+
+
+@pytest.mark.parametrize("part", ["broker", "database"])
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_password_changed_in_our_secret_is_put_back(part: str, gone: bool) -> None:
+    desired, current = deployed()
+    key = ("Secret", desired.settings.name(part))
+    objects = dict(current.objects)
+    if gone:
+        del objects[key]
+    else:
+        data = {**objects[key]["data"], "password": "c3RyYW5nZXI="}
+        objects[key] = {**objects[key], "data": data}
+    current = replace(current, objects=objects)
+    known = release.known_credentials(desired.settings, current)
+    assert known == KNOWN
+    (change,) = release.plan_present(desired, current, fresh=False)
+    assert (change.kind, change.name) == key
+    assert change.fields == ([] if gone else ["data.password"])
+
+
+def test_the_users_password_of_the_broker_is_the_one_in_our_secret() -> None:
+    given = {"rabbitmq": {"auth": {"password": "theirs"}}}
+    assert release.with_values(KNOWN, given).broker_password == "theirs"
+    assert release.with_values(KNOWN, {"rabbitmq": None}) == KNOWN
 
 
 # -- refusals ------------------------------------------------------------------------------------
@@ -310,7 +354,9 @@ def test_keys_are_in_no_value_and_places_are() -> None:
     values = build(settings, CHART, KNOWN)
     text = json.dumps(values)
     assert not [key for key in storage_keys(settings).values() if key in text]
-    assert KNOWN.database_password not in text
+    # the database's stands in no value that a template prints, only in our own note of it
+    assert values.pop(MARK)["database"]["password"] == KNOWN.database_password
+    assert KNOWN.database_password not in json.dumps(values)
     assert values["workflow"]["inputs"]["STAGEOUT_OUTPUT"] == '"eoepca"'
     assert values["workflow"]["extraEnvFrom"] == [
         {"secretRef": {"name": "zoo-project-dru-oapip-storage"}}
@@ -429,6 +475,38 @@ def test_what_others_add_is_no_drift_and_what_they_change_is() -> None:
     changed = {"spec": {"env": [{"name": "A", "value": "9"}]}}
     assert list(drift(added, wanted)) == []
     assert list(drift(changed, wanted)) == [("spec.env[A].value", "9", "1")]
+
+
+def test_one_more_key_of_a_selector_selects_something_else() -> None:
+    wanted = {"spec": {"selector": {"app": "zoo"}}}
+    live = {"spec": {"selector": {"app": "zoo", "more": "yes"}}}
+    assert list(drift(live, wanted)) == [
+        ("spec.selector", live["spec"]["selector"], wanted["spec"]["selector"])
+    ]
+
+
+def test_one_more_subject_of_a_binding_lets_somebody_in() -> None:
+    wanted = {"subjects": [{"kind": "ServiceAccount", "name": "zoo"}]}
+    live = {"subjects": [*wanted["subjects"], {"kind": "User", "name": "stranger"}]}
+    assert list(drift(live, wanted)) == [("subjects", live["subjects"], wanted["subjects"])]
+
+
+def scaled_by(replicas: int, manager: str) -> dict[str, Any]:
+    entry = {"manager": manager, "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    meta = {"name": "zoofpm", "managedFields": [entry]}
+    return {"kind": "Deployment", "metadata": meta, "spec": {"replicas": replicas}}
+
+
+@pytest.mark.parametrize("spec", [{}, {"replicas": 1}])
+def test_a_workload_scaled_by_hand_is_drift_and_one_that_is_autoscaled_is_not(
+    spec: dict[str, Any],
+) -> None:
+    manifest = {"kind": "Deployment", "metadata": {"name": "zoofpm"}, "spec": spec}
+    manual = scaled_by(0, "kubectl")
+    found = list(drift(manual, comparable(scaled(manifest, manual))))
+    assert found == [("spec.replicas", 0, 1)]
+    auto = scaled_by(3, "kube-controller-manager")
+    assert list(drift(auto, comparable(scaled(manifest, auto)))) == []
 
 
 def test_a_secrets_plain_data_is_compared_as_stored() -> None:
