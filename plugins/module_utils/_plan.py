@@ -100,12 +100,21 @@ def result(
     **facts: t.Any,
 ) -> t.Dict[str, t.Any]:
     """Return the result of a module: the same keys in check mode and in a real run."""
-    before = {f"{c.kind} {c.name}": c.before for c in changes if c.before is not None}
-    after = {f"{c.kind} {c.name}": c.after for c in changes if c.after is not None}
     return {
         **facts,
         "changed": bool(changes),
         "changes": [change.as_dict() for change in changes],
         "assumed": list(assumed),
-        "diff": {"before": before, "after": after},
+        "diff": [_diff(change) for change in changes],
+    }
+
+
+def _diff(change: Change) -> t.Dict[str, t.Any]:
+    """One object's part of the diff, under a header of its own: hunks show but three lines more."""
+    header = f"{change.kind} {change.name}"
+    return {
+        "before_header": header,
+        "before": "" if change.before is None else change.before,
+        "after_header": header,
+        "after": "" if change.after is None else change.after,
     }

@@ -53,8 +53,10 @@ def test_a_result_says_the_same_in_changes_and_diff() -> None:
         {"action": "update", "kind": "Route", "name": "b", "fields": ["x"]},
         {"action": "delete", "kind": "Secret", "name": "c", "fields": []},
     ]
-    assert set(result["diff"]["before"]) == {"Route b", "Secret c"}
-    assert set(result["diff"]["after"]) == {"Bucket a", "Route b"}
+    diff = {one["before_header"]: one for one in result["diff"]}
+    assert list(diff) == ["Bucket a", "Route b", "Secret c"]
+    assert [bool(one["before"]) for one in diff.values()] == [False, True, True]
+    assert [bool(one["after"]) for one in diff.values()] == [True, True, False]
     assert "hidden" not in str(result)
 
 
