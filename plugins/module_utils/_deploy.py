@@ -199,7 +199,7 @@ class Deployer:
             made = self.kube.apply(obj, self.namespace)
             if object_change(made, obj):
                 # an apply leaves what others added, which opens a door: only a PUT takes it away
-                whole = {part: obj[part] for part in ("spec", "data") if part in obj}
+                whole: Obj = {part: obj[part] for part in ("spec", "data") if part in obj}
                 self.kube.replace({**made, **whole}, self.namespace)
             return
         meta = dict(obj["metadata"])
