@@ -21,7 +21,10 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipE
 
 ABSENT = frozenset({"404", "NoSuchBucket", "NoSuchKey", "NotFound"})
 DENIED = frozenset(
-    {"403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+    {
+        *("403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"),
+        *("ExpiredToken", "InvalidToken"),
+    }
 )
 
 
