@@ -1,0 +1,453 @@
+"""What a run makes of servers that go wrong: it ends right, or says which server and which step.
+
+In the short form single modules meet each fault of each server, at their first write and at the
+first read when there is nothing left to do. With `--full` whole runs of site.yml meet each fault at
+a write of every stage: from nothing, run again until all is there, and on a converged cluster.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.eoepca.oapip.plugins.module_utils._http import RETRY_SECONDS
+from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube, url_of
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
+    Context,
+    OapipError,
+    unexpected,
+)
+from tests import writes
+from tests.faults.dump import difference, dump
+from tests.faults.proxy import KINDS, SERVERS, Fault, Proxy
+from tests.harness import ROOT, run_playbook
+
+NAME = "faults-x"
+WORDS = {
+    "keycloak": "Keycloak",
+    "s3": "S3",
+    "kubernetes": "Kubernetes API",
+    "gateway": "",  # its URL is its name
+}
+WRITE = "^(POST|PUT|PATCH|DELETE) (?!.*/token$)(?!.*reviews)"
+READ = "^(GET|HEAD) "
+MEDDLING = re.compile(r"dryRun=All|reviews|/leases|/token")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One call of a module: its changes, or its message, and how long it took."""
+
+    changes: list[str] = field(default_factory=list)
+    message: str = ""
+    seconds: float = 0.0
+
+
+def call(module: str, given: Mapping[str, Any]) -> Outcome:
+    """Run a module as Ansible's worker does; a failure has to be one that we foresaw."""
+    code = importlib.import_module(f"ansible_collections.eoepca.oapip.plugins.modules.{module}")
+    checked = ArgumentSpecValidator(argument_spec=code.SPEC["argument_spec"]).validate(given)
+    assert not checked.error_messages, checked.error_messages
+    begun = time.monotonic()
+    try:
+        done = code.run(checked.validated_parameters, Context())
+    except OapipError as error:
+        return Outcome(message=str(error), seconds=time.monotonic() - begun)
+    except Exception as error:
+        pytest.fail(f"{module}: {unexpected(error)}")
+    made = [f"{change['action']} {change['kind']}" for change in done["changes"]]
+    return Outcome(made, seconds=time.monotonic() - begun)
+
+
+def failures(outcomes: list[Outcome]) -> list[str]:
+    """Return the messages of what failed."""
+    return [one.message for one in outcomes if one.message]
+
+
+class Bench:
+    """One server behind a proxy, the modules that write to it, and the way back."""
+
+    def __init__(self, sandbox: dict[str, Any], proxy: Proxy) -> None:
+        self.sandbox, self.proxy, self.server = sandbox, proxy, proxy.server
+        make: Callable[[], tuple[list[Any], list[Any]]] = getattr(self, f"_{self.server}")
+        self.steps, self.undo = make()
+
+    def reset(self) -> None:
+        """Take away what the modules made; nothing goes wrong meanwhile."""
+        self.proxy.breaks()
+        for module, given in self.undo:
+            assert not call(module, given).message
+
+    def run(self, *faults: Fault) -> list[Outcome]:
+        """Call the modules one after the other until one fails."""
+        self.proxy.breaks(*faults)
+        outcomes: list[Outcome] = []
+        for module, given in self.steps:
+            outcomes.append(call(module, given))
+            if outcomes[-1].message:
+                break
+        return outcomes
+
+    def writes(self) -> list[str]:
+        """Return the requests since the last run that changed something on the server."""
+        lines = [f"{seen.method} {seen.path}" for seen in self.proxy.requests]
+        return [line for line in lines if re.search(WRITE, line) and not MEDDLING.search(line)]
+
+    # ---------------------------------------------------------------- modules and their options
+
+    def _keycloak(self) -> tuple[list[Any], list[Any]]:
+        known = self.sandbox["keycloak"]
+        common = {
+            "server_url": self.proxy.url,
+            "realm": known["realm"],
+            "auth_username": known["admin_user"],
+            "auth_password": known["admin_password"],
+            "ca_path": self.sandbox["ca_file"],
+            "client_id": NAME,
+            "marker": NAME,
+        }
+        client = {"authorization": True, "service_accounts": True, "audience": [NAME], **common}
+        contexts = [{"name": "alice"}, {"name": "bob"}]
+        protect = {"contexts": contexts, **common}
+        undo = [
+            (module, {**common, "state": "absent"})
+            for module in ("keycloak_protect", "keycloak_client")
+        ]
+        return [("keycloak_client", client), ("keycloak_protect", protect)], undo
+
+    def _s3(self) -> tuple[list[Any], list[Any]]:
+        common = {
+            "endpoint": self.proxy.url,
+            "access_key": self.sandbox["s3"]["access_key"],
+            "secret_key": self.sandbox["s3"]["secret_key"],
+            "ca_path": self.sandbox["ca_file"],
+        }
+        buckets = {"buckets": [NAME], **common}
+        picture = {"bucket": NAME, "key": "picture.png", **common}
+        undo = [("oapip_storage", {**buckets, "state": "absent", "purge": True})]
+        return [("oapip_storage", buckets), ("oapip_sample", picture)], undo
+
+    def _kubernetes(self) -> tuple[list[Any], list[Any]]:
+        common = {"kubeconfig": str(self.proxy.kubeconfig()), "namespace": NAME}
+        lock = {**common, "holder": NAME, "record": {"proved": NAME}}
+        route = {
+            **common,
+            "host": f"{NAME}.example.org",
+            "open_access": True,
+            "probe": False,
+            "tls": {
+                "mode": "supplied",
+                "certificate": Path(self.sandbox["tls"]["certificate"]).read_text(),
+                "private_key": Path(self.sandbox["tls"]["private_key"]).read_text(),
+            },
+        }
+        absent = {**route, "state": "absent"}
+        released = {**lock, "state": "released"}
+        steps = [("oapip_lock", lock), ("oapip_route", route), ("oapip_lock", released)]
+        return steps, [("oapip_route", absent), ("oapip_lock", {**released, "forget": ["proved"]})]
+
+    def _gateway(self) -> tuple[list[Any], list[Any]]:
+        known = self.sandbox["keycloak"]
+        common = {
+            "url": f"{self.proxy.url}/alice/ogc-api",
+            "ca_path": self.sandbox["ca_file"],
+            "token_url": f"{known['url']}/realms/{known['realm']}/protocol/openid-connect/token",
+            "client_id": self.sandbox["token_client"],
+            "username": "alice",
+            "password": self.sandbox["users"]["alice"]["password"],
+        }
+        package = (ROOT / "roles/validation/templates/convert-url.cwl.j2").read_text()
+        content = re.sub(r"\{\{.*?\}\}", "image", package).replace("convert-url", NAME)
+        process = {"content": content, **common}
+        return [("oapip_process", process)], [("oapip_process", {**process, "state": "absent"})]
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def bench(
+    request: pytest.FixtureRequest,
+    sandbox: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Bench]:
+    """Each server in turn, with a namespace for what goes to the API server."""
+    admin = Kube.connect(sandbox["clusters"][0]["admin_kubeconfig"])
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAME}}
+    if request.param == "kubernetes":
+        admin.apply(space)
+    try:
+        with Proxy(sandbox, request.param, tmp_path_factory.mktemp(request.param)) as proxy:
+            made = Bench(sandbox, proxy)
+            yield made
+            made.reset()
+    finally:
+        admin.delete(url_of("Namespace", name=NAME))
+        admin.close()
+
+
+def secrets_of(sandbox: Mapping[str, Any]) -> list[str]:
+    """Return the secrets that a message might give away."""
+    key = Path(sandbox["tls"]["private_key"]).read_text().splitlines()[1]
+    users = [user["password"] for user in sandbox["users"].values()]
+    return [sandbox["keycloak"]["admin_password"], sandbox["s3"]["secret_key"], key, *users, "eyJ"]
+
+
+def check_message(message: str, proxy: Proxy, sandbox: Mapping[str, Any]) -> None:
+    """A failure names the server and what was being done, in words and without secrets."""
+    assert proxy.url in message, message
+    assert WORDS[proxy.server] in message, message
+    assert re.match(r"[a-z]\w+ing \S|[A-Z][^:]+: \S", message), message
+    for foul in ("Traceback", "Error(", "object at 0x", "<html", *secrets_of(sandbox)):
+        assert foul not in message, message
+
+
+def check_retry_after(proxy: Proxy, fault: Fault) -> None:
+    """The same request does not come again before the time that the server asked for."""
+    for number, seen in enumerate(proxy.requests):
+        later = [
+            other.at
+            for other in proxy.requests[number + 1 :]
+            if seen.fault == fault.kind and (other.method, other.path) == (seen.method, seen.path)
+        ]
+        # a date has whole seconds only
+        asked = fault.retry_after - (1 if fault.kind == "429-date" else 0)
+        assert not later or later[0] - seen.at >= asked, proxy.requests
+
+
+# the short form has each fault at two of the servers
+CELLS = [
+    pytest.param(server, kind, marks=[pytest.mark.full] * ((row + column) % 2))
+    for row, server in enumerate(SERVERS)
+    for column, kind in enumerate(KINDS)
+]
+
+
+@pytest.mark.parametrize(("bench", "kind"), CELLS, indirect=["bench"])
+def test_one_fault(bench: Bench, sandbox: dict[str, Any], kind: str, full: bool) -> None:
+    """At the first write of a first call, then at the first read of a call with nothing to do."""
+    bench.reset()
+    for match in (WRITE, READ):
+        fault = Fault(kind, match, times=1, seconds=30.0 if full else 2.0, retry_after=2)
+        outcomes = bench.run(fault)
+        assert bench.proxy.struck, bench.proxy.requests
+        if failure := outcomes[-1].message:
+            check_message(failure, bench.proxy, sandbox)
+        if "Retry-After" in KINDS[kind]:
+            assert not failure
+            check_retry_after(bench.proxy, fault)
+        assert not failures(bench.run())
+        # all is there now, once, and nothing is left to be done
+        assert [one.changes for one in bench.run()] == [[]] * len(bench.steps)
+        assert bench.writes() == []
+
+
+def test_an_answer_is_lost_at_every_write(bench: Bench, sandbox: dict[str, Any]) -> None:
+    """Whichever write it was that happened without our knowing: the next run carries on."""
+    bench.reset()
+    bench.run()
+    count = len(bench.writes())
+    assert count
+    for number in range(1, count + 1):
+        bench.reset()
+        if failure := bench.run(Fault("lost", WRITE, nth=number))[-1].message:
+            check_message(failure, bench.proxy, sandbox)
+        assert not failures(bench.run())
+        assert [one.changes for one in bench.run()] == [[]] * len(bench.steps)
+        assert bench.writes() == []
+
+
+def test_a_token_that_ends_on_its_way_is_renewed(
+    sandbox: dict[str, Any], admin: requests.Session, tmp_path: Path
+) -> None:
+    """Keycloak itself refuses a token that was good when it was sent."""
+    realm = f"{sandbox['keycloak']['url']}/admin/realms/master"
+    before = admin.get(realm, timeout=20).json()["accessTokenLifespan"]
+    with Proxy(sandbox, "keycloak", tmp_path) as proxy:
+        bench = Bench(sandbox, proxy)
+        try:
+            admin.put(realm, json={"accessTokenLifespan": 2}, timeout=20).raise_for_status()
+            outcomes = bench.run(Fault("silence", "^GET /admin", times=1, seconds=3.0))
+        finally:
+            admin.put(realm, json={"accessTokenLifespan": before}, timeout=20).raise_for_status()
+        statuses = [seen.status for seen in proxy.requests]
+        bench.reset()
+    assert 401 in statuses
+    assert not failures(outcomes)
+
+
+PATIENCE = {"keycloak": 2, "s3": 2, "gateway": 2, "kubernetes": 60}
+"""Seconds that one attempt may take; for the API server it is no option."""
+
+
+def test_nobody_waits_for_a_silent_server_for_ever(
+    sandbox: dict[str, Any], tmp_path: Path, full: bool
+) -> None:
+    """All servers at once, as it takes its time: attempts begin within 30 s, and each ends."""
+    servers = [server for server in SERVERS if full or PATIENCE[server] < RETRY_SECONDS]
+
+    def wait(server: str) -> tuple[str, Outcome]:
+        folder = tmp_path / server
+        folder.mkdir()
+        with Proxy(sandbox, server, folder) as proxy:
+            bench = Bench(sandbox, proxy)
+            module, given = bench.steps[0]
+            patience = {} if server == "kubernetes" else {"timeout": PATIENCE[server]}
+            proxy.breaks(Fault("silence", seconds=300))
+            outcome = call(module, {**given, **patience})
+            check_message(outcome.message, proxy, sandbox)
+        return server, outcome
+
+    with ThreadPoolExecutor(len(servers)) as pool:
+        for server, outcome in pool.map(wait, servers):
+            assert outcome.seconds <= RETRY_SECONDS + PATIENCE[server] + 5, server
+
+
+# ---------------------------------------------------------------------- whole runs
+
+PLACES = {
+    "keycloak": (
+        "^POST .*/realms/master/.*/token$",
+        "^GET .*/clients",
+        "^POST .*/clients$",
+        "^POST .*/client-scopes$",
+        "^PUT .*/default-client-scopes/",
+        "^POST .*/authz/resource-server/import",
+        "^PUT .*/authz/",
+    ),
+    "s3": ("^HEAD ", "^PUT /eoepca/?$", "^PUT .*[.]png", "^GET .*list-type", "^DELETE "),
+    "kubernetes": (
+        "^POST .*/leases",
+        "^GET .*/storageclasses",
+        "^PATCH .*/namespaces/processing[?]",
+        "^PATCH .*/networkpolicies/",
+        "^POST .*/secrets[?]fieldManager=helm",
+        "^(POST|PATCH) .*/deployments",
+        "^PUT .*/secrets/sh[.]helm",
+        "^GET .*watch=true",
+        "^POST .*/apisixroutes[?]fieldManager=eoepca.oapip$",
+        "^DELETE .*/leases/",
+    ),
+    "gateway": (
+        "^GET /alice/ogc-api/jobs",
+        "^GET /ogc-api/conformance$",
+        "^POST .*/processes[?]",
+        "^POST .*/execution",
+        "^GET .*/jobs/",
+        "^DELETE .*/processes/",
+    ),
+}
+"""Requests of a first run, in the order in which they come: a read and a write of each stage."""
+
+SITE = ROOT / "site.yml"
+REMOVE = ROOT / "playbooks" / "remove.yml"
+HOST = "sandbox-1"
+
+
+def play(playbook: Path, folder: Path, *options: str) -> tuple[int, str, str, float]:
+    """Run a playbook; return its exit code, the reason in its report, its output and seconds."""
+    report = folder / "reports" / f"{HOST}.json"
+    report.unlink(missing_ok=True)
+    begun = time.monotonic()
+    place = f"oapip_report_dir={report.parent}"
+    done = run_playbook(playbook, folder, "-l", HOST, "-e", place, *options, timeout=900)
+    reason = json.loads(report.read_text()).get("reason") or "" if report.exists() else ""
+    return done.code, reason, done.output, time.monotonic() - begun
+
+
+@pytest.fixture(scope="module")
+def clean(
+    sandbox: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], float]:
+    """Return the state after a first run without faults, and how long that takes."""
+    folder = tmp_path_factory.mktemp("clean")
+    assert play(REMOVE, folder)[0] == 0
+    code, _reason, output, seconds = play(SITE, folder)
+    assert code == 0, output[-4000:]
+    return dump(sandbox, HOST), seconds
+
+
+def settle(
+    proxy: Proxy, sandbox: dict[str, Any], clean: tuple[dict[str, Any], float], folder: Path
+) -> None:
+    """Run until all is well, at most once for each fault, and compare with a clean run."""
+    state, usual = clean
+    faults = len(PLACES[proxy.server])
+    told = []
+    for _ in range(faults + 1):
+        before = len(proxy.struck)
+        code, reason, output, seconds = play(SITE, folder, *proxy.options, *prove(proxy))
+        struck = proxy.struck[before:]
+        told.append(f"{'ok' if not code else reason} [{seconds:.0f} s, {len(struck)} faults]")
+        # each struck request may take an attempt's 60 s and the 30 s of further attempts
+        assert seconds <= 2 * usual + 60 + 90 * len(struck), told
+        assert not [secret for secret in secrets_of(sandbox)[:-1] if secret in output]
+        assert "Traceback" not in output
+        if not code:
+            break
+        assert struck, told  # what went wrong in this run is the proxy's doing
+        check_message(reason, proxy, sandbox)
+    print(f"\n{proxy.server}: " + "\n    ".join(told))
+    assert not code, told
+    check_mended(sandbox, state, folder)
+
+
+def prove(proxy: Proxy) -> tuple[str, ...]:
+    """Return the option that has a run use what is behind the proxy."""
+    always = proxy.server in ("gateway", "s3")
+    return ("-e", "oapip_prove=always" if always else "oapip_prove=never")
+
+
+def check_mended(sandbox: dict[str, Any], state: dict[str, Any], folder: Path) -> None:
+    """One run more, without faults, mends what is left; then nothing is to be done."""
+    code, _reason, output, _seconds = play(SITE, folder)
+    assert code == 0, output[-4000:]
+    assert difference(state, dump(sandbox, HOST)) == []
+    servers = writes.Servers(sandbox)
+    mark = servers.mark()
+    assert play(SITE, folder)[0] == 0
+    assert [write.line() for write in servers.since(mark)] == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_first_run(
+    sandbox: dict[str, Any],
+    clean: tuple[dict[str, Any], float],
+    tmp_path: Path,
+    server: str,
+    kind: str,
+) -> None:
+    """From nothing, with the fault at one request of each place."""
+    code, _reason, output, _seconds = play(REMOVE, tmp_path, "-e", "oapip_purge_buckets=true")
+    assert code == 0, output[-4000:]
+    with Proxy(sandbox, server, tmp_path) as proxy:
+        proxy.breaks(*(Fault(kind, place, times=1) for place in PLACES[server]))
+        settle(proxy, sandbox, clean, tmp_path)
+        check_retry_after(proxy, Fault(kind))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_converged_run(
+    sandbox: dict[str, Any],
+    clean: tuple[dict[str, Any], float],
+    tmp_path: Path,
+    server: str,
+    kind: str,
+) -> None:
+    """Every fifth request, for as many as there are places."""
+    with Proxy(sandbox, server, tmp_path) as proxy:
+        proxy.breaks(Fault(kind, every=5 if server != "s3" else 2, times=len(PLACES[server])))
+        settle(proxy, sandbox, clean, tmp_path)
+        check_retry_after(proxy, Fault(kind))
