@@ -57,9 +57,7 @@ class InProcessAction(ActionBase):
         task_vars = task_vars or {}
         controller = multiprocessing.parent_process()
         if controller is not None and controller.pid is not None:
-            _tether.end_with(
-                controller.pid
-            )  # Ansible's workers outlive it, their session is another
+            _tether.end_with(controller.pid)  # a worker has its own session and would live on
         try:
             if self.needs_lock:
                 keep_lock(task_vars.get("site_lock"))

@@ -5,8 +5,9 @@
 
 A run is killed in one of two ways: the whole process tree at once, as when the machine dies, or the
 controller's process group alone, which leaves Ansible's workers and helm to themselves. The next
-run has to end well, as the state of a run that nobody killed, and no stranger may get in meanwhile.
-The sandbox ends deployed.
+run has to end well, in the state of a run that nobody killed, and no stranger may get in meanwhile.
+Every third time the next run is one of the other kind: a removal after a first run, or a first run
+after a removal. The sandbox ends deployed.
 """
 
 from __future__ import annotations
@@ -128,13 +129,13 @@ class Range:
             raise KillError(f"{killed.line()}\nstill at work {ORPHANS_END} s later: {left}")
         return killed
 
-    def mend(self, killed: Killed, wanted: Dump | None = None) -> None:
-        """Run again what was killed; the state must be the wanted one then.
+    def mend(self, killed: Killed, playbook: Path, wanted: Dump | None = None) -> None:
+        """Run a playbook after one that was killed; the state must be the wanted one then.
 
         :raises KillError: it is not, or the run failed or took a lock over without a word.
         """
         try:
-            done = self.run(killed.playbook)
+            done = self.run(playbook)
         except KillError as error:
             raise KillError(f"{killed.line()}\nthen {error}") from None
         said = " ".join(done.output.split())  # warnings are wrapped
@@ -230,45 +231,47 @@ def campaign(place: Range, first_runs: int, removals: int, seed: int, task: str 
     """
     rng = random.Random(seed)
     print(f"seed {seed}")
-    failures = 0
+    failures = asked = 0
+    wanted, takes = {}, {}
     place.run(REMOVE)
-    gone = place.state()
-    started = time.monotonic()
-    place.run(SITE)
-    first_run_takes = time.monotonic() - started
-    there = place.state()
-    started = time.monotonic()
-    place.run(REMOVE)
-    removal_takes = time.monotonic() - started
-    print(f"a first run takes {first_run_takes:.1f} s, a removal {removal_takes:.1f} s", flush=True)
-    for number in range(max(first_runs, removals)):
+    for playbook in (SITE, REMOVE):
+        started = time.monotonic()
+        place.run(playbook)
+        takes[playbook] = time.monotonic() - started
+        wanted[playbook] = place.state()
+        print(f"{playbook.stem} takes {takes[playbook]:.1f} s", flush=True)
+    moments = [
+        (number, playbook)
+        for number in range(max(first_runs, removals))
+        for playbook, count in ((SITE, first_runs), (REMOVE, removals))
+        if number < count
+    ]
+    last = REMOVE
+    for number, playbook in moments:
+        other = REMOVE if playbook == SITE else SITE
+        if last == playbook:
+            place.run(other)
+        last = other if number % 3 == 2 else playbook
+        after = rng.uniform(0, 5 if task else takes[playbook])
         way = (WHOLE_TREE, CONTROLLER)[number % 2]
-        cycle = [(SITE, first_run_takes, there, number < first_runs)]
-        cycle += [(REMOVE, removal_takes, gone, number < removals)]
-        for playbook, takes, wanted, is_killed in cycle:
-            after = rng.uniform(0, 5 if task else takes)
-            try:
-                if is_killed:
-                    failures += _one(place, playbook, after, way, task, wanted)
-                else:
-                    place.run(playbook)
-            except KillError as error:
-                failures += 1
-                print(f"FAILED {error}", flush=True)
+        since = at_task(task) if task else at_once
+        try:
+            with Stranger(record()) as stranger:
+                killed = place.kill(playbook, after, way, since)
+                place.mend(killed, last, wanted[last])
+        except KillError as error:
+            failures += 1
+            print(f"FAILED {error}", flush=True)
+        else:
+            print(f"ok {killed.line()}; then {last.stem}", flush=True)
+        failures += len(stranger.breaches)
+        asked += stranger.asked
+        for breach in stranger.breaches:
+            print(f"FAILED a stranger got in: {breach}", flush=True)
     place.run(SITE)
-    if lines := difference(there, place.state()):
+    if lines := difference(wanted[SITE], place.state()):
         failures += 1
         print("\n".join(["FAILED at the end:", *lines]))
     print(f"{first_runs} first runs and {removals} removals killed, {failures} failures")
+    print(f"a stranger asked {asked} times")
     return 1 if failures else 0
-
-
-def _one(place: Range, playbook: Path, after: float, way: str, task: str, wanted: Dump) -> int:
-    """Kill and mend once; return the number of breaches."""
-    with Stranger(record()) as stranger:
-        killed = place.kill(playbook, after, way, at_task(task) if task else at_once)
-        place.mend(killed, wanted)
-    print(f"ok {killed.line()}; a stranger asked {stranger.asked} times", flush=True)
-    for breach in stranger.breaches:
-        print(f"FAILED a stranger got in: {breach}", flush=True)
-    return len(stranger.breaches)

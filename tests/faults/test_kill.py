@@ -36,13 +36,13 @@ def test_a_removal_and_a_first_run_that_are_killed(
         number = rng.randint(1, TASKS_OF_A_REMOVAL)
         removal = place.kill(REMOVE, rng.uniform(0, WITHIN), ways[0], at_nth_task(number))
         print(removal.line())
-        place.mend(removal)
+        place.mend(removal, REMOVE)
         ours = [name for name in place.state() if sandbox["clusters"][0]["name"] in name]
         assert ours == []
         number = rng.randint(1, TASKS_OF_A_FIRST_RUN)
         first_run = place.kill(SITE, rng.uniform(0, WITHIN), ways[1], at_nth_task(number))
         print(first_run.line())
-        place.mend(first_run, there)
+        place.mend(first_run, SITE, there)
     assert stranger.asked > 20
     assert stranger.breaches == []
 
