@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.kill import CONTROLLER, REMOVE, SITE, WHOLE_TREE, Range, at_nth_task, campaign
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context
+from ansible_collections.eoepca.oapip.plugins.modules import oapip_lock
+from tests.faults.kill import (
+    CONTROLLER,
+    REMOVE,
+    SITE,
+    WHOLE_TREE,
+    Range,
+    at_nth_task,
+    campaign,
+    descendants,
+    outliving,
+)
 from tests.faults.stranger import Stranger
+from tests.harness import start_playbook
+from tests.unit_params import params_of
 
 TASKS_OF_A_FIRST_RUN = 45
 TASKS_OF_A_REMOVAL = 17
@@ -45,6 +61,31 @@ def test_a_removal_and_a_first_run_that_are_killed(
         place.mend(first_run, SITE, there)
     assert stranger.asked > 20
     assert stranger.breaches == []
+
+
+def test_a_worker_ends_with_its_controller(sandbox: dict[str, Any], tmp_path: Path) -> None:
+    """Ansible's workers have a session of their own: nobody but the kernel ends them."""
+    given = {"kubeconfig": sandbox["clusters"][0]["kubeconfig"], "namespace": "killed-worker"}
+    first = oapip_lock.run(params_of(oapip_lock, given), Context())
+    try:
+        task = {"name": "wait", "eoepca.oapip.oapip_lock": {**given, "wait": 60}}
+        play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}
+        playbook = tmp_path / "wait.yml"
+        playbook.write_text(json.dumps([play]))
+        running = start_playbook(playbook, tmp_path, "-i", "localhost,")
+        until = time.monotonic() + 60
+        while "waiting for the lock" not in running.output.read_text():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        workers = set(descendants(running.process.pid))
+        running.kill()
+        assert workers
+        assert outliving(workers) == []
+    finally:
+        oapip_lock.run(
+            params_of(oapip_lock, {**given, "holder": first["holder"], "state": "released"}),
+            Context(),
+        )
 
 
 def test_many_kills(place: Range, full: bool, seed: int) -> None:
