@@ -35,6 +35,12 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._plan import SECRET
 SECRET_TYPE = "helm.sh/release.v1"
 HISTORY = 5
 OLDEST = (3, 14)
+API_FAULTS = re.compile(
+    r"(read|write|dial) tcp |connection re|EOF|TLS handshake|i/o timeout|deadline exceeded"
+    r"|InternalError|[Ss]ervice *[Uu]navailable|TooManyRequests|Unauthorized|unable to decode"
+    r"|unexpected (error|end of JSON)|an error on the server|invalid character|couldn't get version"
+)
+"""What helm says when the API server fails it, not the chart."""
 PLUGIN = "oapip"
 PLUGIN_YAML = """\
 apiVersion: v1
@@ -157,7 +163,10 @@ def _about(path: str) -> t.Any:
 
 @dataclass
 class Helm:
-    """The helm program, bound to one release on one cluster."""
+    """The helm program, bound to one release on one cluster.
+
+    :param server: URL of the API server, for messages.
+    """
 
     release: str
     namespace: str
@@ -166,6 +175,7 @@ class Helm:
     context: t.Optional[str] = None
     timeout: int = 600
     hide: t.Collection[str] = ()
+    server: str = ""
 
     def upgrade(
         self,
@@ -240,6 +250,8 @@ class Helm:
         stdin: str = "",
         env: t.Optional[t.Mapping[str, str]] = None,
     ) -> str:
+        if self.server:
+            doing = f"{doing} over the Kubernetes API at {self.server}"
         more = ["--namespace", self.namespace, "--timeout", f"{self.timeout}s"]
         more += ["--kubeconfig", self.kubeconfig] if self.kubeconfig else []
         more += ["--kube-context", self.context] if self.context else []
@@ -276,6 +288,8 @@ class Helm:
             raise OapipError(doing, f"helm did not end within {self.timeout} s") from None
         if process.returncode:
             hint = "The chart and the values decide this; see the message."
+            if API_FAULTS.search(errors):
+                hint = "The API server, or the way to it, did not do what it was asked: run again."
             raise OapipError(doing, self._words(errors), hint)
         return out
 

@@ -471,6 +471,7 @@ def run(params: Params, ctx: Context) -> Result:
         params["kube_context"],
         params["wait_timeout"],
         ctx.secrets,
+        kube.host,
     )
     deployer = Deployer(kube, helm, ctx, settings.namespace, params["wait_timeout"])
     try:

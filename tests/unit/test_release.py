@@ -32,6 +32,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._drift import (
     scaled,
 )
 from ansible_collections.eoepca.oapip.plugins.module_utils._helm import (
+    Helm,
     Release,
     decode,
     documents,
@@ -663,3 +664,28 @@ def test_a_waiting_container_tells_its_name_image_and_message() -> None:
     assert trouble.reason == "ImagePullBackOff"
     assert trouble.subject == "Pod p"
     assert trouble.message == "container c, image i:1: no such image"
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        (
+            'Error: Patch "https://api/x": read tcp 1->2: read: connection reset by peer',
+            "run again",
+        ),
+        ("Error: server-side apply failed for object a/b: InternalError", "run again"),
+        ("Error: execution error at (zoo/templates/x.yaml:1:1): no host", "chart and the values"),
+    ],
+)
+def test_a_failure_of_helm_names_the_server_and_whose_it_is(
+    tmp_path: Path, said: str, cure: str
+) -> None:
+    program = tmp_path / "helm"
+    program.write_text(f"#!/bin/sh\necho '{said} hush' >&2\nexit 1\n")
+    program.chmod(0o700)
+    helm = Helm("zoo", "here", str(program), hide=["hush"], server="https://api:6443")
+    with pytest.raises(OapipError, match=cure) as caught:
+        helm.uninstall()
+    told = str(caught.value)
+    assert "uninstalling Helm release zoo over the Kubernetes API at https://api:6443: " in told
+    assert "hush" not in told
