@@ -111,5 +111,6 @@ def _mapper(client: str) -> Json:
             "access.token.claim": "true",
             "introspection.token.claim": "true",
             "id.token.claim": "false",
+            "userinfo.token.claim": "false",  # stated: else it depends on the way of making
         },
     }
