@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tests.faults import drift, dump, kill, proxy
+from tests.faults import drift, dump, kill, proxy, secrets
 
 # Each tool adds its own commands and sets `run`, which takes the arguments and returns exit code.
-TOOLS = (drift, dump, kill, proxy)
+TOOLS = (drift, dump, kill, proxy, secrets)
 
 
 def main(words: Sequence[str] | None = None) -> int:
