@@ -34,7 +34,7 @@ import json
 import typing as t
 from urllib.parse import quote, urlencode
 
-from ansible_collections.eoepca.oapip.plugins.module_utils import _deps
+from ansible_collections.eoepca.oapip.plugins.module_utils import _kubeconfig
 from ansible_collections.eoepca.oapip.plugins.module_utils._http import (
     TRANSIENT,
     Attempts,
@@ -148,31 +148,7 @@ class Kube:
     @classmethod
     def connect(cls, kubeconfig: t.Optional[str] = None, context: t.Optional[str] = None) -> Kube:
         """Load the configuration as kubectl does; without any, the one of the pod we run in."""
-        _deps.require("kubernetes")
-        kubernetes: t.Any = _deps.kubernetes
-        settings = kubernetes.client.Configuration()
-        failure = kubernetes.config.ConfigException
-        broken = (failure, OSError, TypeError, ValueError, _deps.yaml.YAMLError)
-        doing = f"loading the kubeconfig {kubeconfig or '(default)'}"
-        if context:
-            doing += f", context {context}"
-        try:
-            kubernetes.config.load_kube_config(
-                config_file=kubeconfig,
-                context=context,
-                client_configuration=settings,
-                persist_config=False,
-            )
-        except broken as error:
-            if kubeconfig or context:
-                hint = "Check the options kubeconfig and kube_context."
-                raise OapipError(doing, root_cause(error), hint) from None
-            try:
-                kubernetes.config.load_incluster_config(client_configuration=settings)
-            except failure:
-                hint = "Set the option kubeconfig or the environment variable KUBECONFIG."
-                raise OapipError(doing, root_cause(error), hint) from None
-        return cls(kubernetes.client.ApiClient(settings))
+        return cls(_kubeconfig.client(kubeconfig, context))
 
     def close(self) -> None:
         self._client.rest_client.pool_manager.clear()
