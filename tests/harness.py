@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+ANSIBLE = Path(sys.executable).parent / "ansible-playbook"
 
 # What differs between a call in the worker and a module process without meaning anything.
 _VOLATILE = {
@@ -37,12 +38,16 @@ _VOLATILE = {
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task on one host: `status` is ok, failed, ignored, skipped or unreachable."""
+    """One task on one host: `status` is ok, failed, ignored, skipped or unreachable.
+
+    `seconds` is the wall time from where Ansible gives it to a worker to where its result is seen.
+    """
 
     host: str
     task: str
     status: str
     result: dict[str, Any]
+    seconds: float = 0.0
 
     def contract(self) -> dict[str, Any]:
         """Return the result without what may differ from one way of running to another."""
@@ -74,13 +79,19 @@ def run_playbook(
     *options: str,
     environment: Mapping[str, str] | None = None,
     timeout: float = 600,
+    ansible: Path = ANSIBLE,
 ) -> PlaybookRun:
     """Run a playbook with the checkout's ansible.cfg; `folder` takes the results file."""
-    return start_playbook(playbook, folder, *options, environment=environment).wait(timeout)
+    started = start_playbook(playbook, folder, *options, environment=environment, ansible=ansible)
+    return started.wait(timeout)
 
 
 def start_playbook(
-    playbook: Path, folder: Path, *options: str, environment: Mapping[str, str] | None = None
+    playbook: Path,
+    folder: Path,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
+    ansible: Path = ANSIBLE,
 ) -> Running:
     """Start a playbook in a process group of its own; `folder` takes results and output."""
     record = folder / f"{playbook.stem}.results.jsonl"
@@ -96,7 +107,6 @@ def start_playbook(
         "OAPIP_TEST_RESULTS": str(record),
         **(environment or {}),
     }
-    ansible = Path(sys.executable).parent / "ansible-playbook"
     with output.open("w", encoding="utf-8") as written:
         process = subprocess.Popen(
             [str(ansible), *options, str(playbook)],
@@ -127,7 +137,7 @@ class Running:
             raise
         lines = self.record.read_text().splitlines() if self.record.exists() else []
         results = [
-            TaskResult(line["host"], line["task"], line["status"], line["result"])
+            TaskResult(line["host"], line["task"], line["status"], line["result"], line["seconds"])
             for line in map(json.loads, lines)
         ]
         text = self.output.read_text(encoding="utf-8", errors="replace")

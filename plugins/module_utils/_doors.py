@@ -92,6 +92,22 @@ def guards(path: str, name: str = "anyone") -> t.List[Door]:
     ]
 
 
+def sample(contexts: t.Sequence[str], opened: t.Sequence[str]) -> t.List[Door]:
+    """Return a door of each kind: for a route that was tried in full and did not change since.
+
+    :param contexts: one of each mode, as each mode has a rule of its own.
+    """
+    names = [quote(name, safe="") for name in contexts]
+    path = opened[0] if opened else "/"
+    header, _underscored, encoded, *_plain = guards(path, names[0] if names else "anyone")
+    return [
+        Door("/ogc-api/processes"),
+        *(Door(f"/{name}/ogc-api/processes") for name in names),
+        header,
+        encoded,
+    ]
+
+
 def verdict(door: Door, answer: Answer, issuer: str) -> str:
     """Judge one answer.
 

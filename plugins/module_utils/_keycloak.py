@@ -416,40 +416,46 @@ class Keycloak:
         return t.cast("t.Optional[Json]", found)
 
     def token_probe(self) -> Json:
-        """Log in and read; return ``realm``, ``issuer`` and ``missing``, the roles wanting.
+        """Log in and read; return ``missing``, the roles wanting, and the names seen on the way.
 
-        :raises OapipError: unreachable, wrong password, unknown realm, no right at all.
+        :returns: ``realm``, ``issuer``, ``missing``, and ``users`` and ``clients``: names that are
+            in the realm, not all of them.
+        :raises OapipError: unreachable, wrong password, unknown realm.
         """
-        self.request("GET", doing="reading the realm")
         missing: t.List[str] = []
-        clients: t.List[Json] = []
-        for role, segment in (("manage-clients", "clients"), ("manage-users", "users")):
+        seen: t.Dict[str, t.List[Json]] = {"clients": [], "users": []}
+        for role, kind in (("manage-clients", "clients"), ("manage-users", "users")):
             try:
-                found = self.request("GET", segment, query={"first": 0, "max": 20})
+                seen[kind] = self.request(
+                    "GET", kind, query={"first": 0, "max": 20}, doing=f"reading the {kind}"
+                )
             except OapipError as error:
                 if error.status != 403:
                     raise
                 missing.append(role)
                 continue
-            if segment == "clients":
-                clients = found
             may = [
                 bool(one["access"].get("manage") or one["access"].get("configure"))
-                for one in found
+                for one in seen[kind]
                 if "access" in one
             ]
             if may and not any(may):
                 missing.append(role)
-        if clients:
+        if seen["clients"]:
+            client = seen["clients"][0]["id"]
             try:
-                self.request(
-                    "GET", "clients", clients[0]["id"], "authz", "resource-server", absent=True
-                )
+                self.request("GET", "clients", client, "authz", "resource-server", absent=True)
             except OapipError as error:
                 if error.status != 403:
                     raise
                 missing.append("manage-authorization")
-        return {"realm": self.realm, "issuer": self.issuer, "missing": missing}
+        return {
+            "realm": self.realm,
+            "issuer": self.issuer,
+            "missing": missing,
+            "users": {str(one["username"]).lower() for one in seen["users"]},
+            "clients": {str(one["clientId"]) for one in seen["clients"]},
+        }
 
 
 class _Token(t.NamedTuple):

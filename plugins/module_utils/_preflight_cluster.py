@@ -146,10 +146,12 @@ class Cluster:
     def rights(self) -> Findings:
         namespace, gateway = self.params["namespace"], self.params["gateway"]
         inside = (*_rights.NAMESPACED, *_rights.GATEWAY[gateway])
-        missing = _rights.missing_in(self.kube, namespace, inside)
-        missing += _rights.missing_in(self.kube, self.params["lock_namespace"], _rights.LOCK)
-        missing += self._not_allowed(_rights.CLUSTER)
-        binding = self._not_allowed(_rights.BINDING)
+        everywhere = _rights.rules_of(self.kube)
+        missing = _rights.missing(self.kube, everywhere, inside, namespace)
+        lock = self.params["lock_namespace"]
+        missing += _rights.missing(self.kube, everywhere, _rights.LOCK, lock)
+        missing += _rights.missing(self.kube, everywhere, _rights.CLUSTER)
+        binding = _rights.missing(self.kube, everywhere, _rights.BINDING)
         if binding and not self._binding_is_there():
             missing += binding
         if not missing:
@@ -157,9 +159,6 @@ class Cluster:
         # one finding for all: reads that were refused are told with it
         self.refused = [*missing, *self.refused]
         return []
-
-    def _not_allowed(self, rights: t.Iterable[_rights.Right]) -> t.List[_rights.Asked]:
-        return [asked for asked in _rights.each(rights) if not _rights.allowed(self.kube, asked)]
 
     def _binding_is_there(self) -> bool:
         name = f"{self.params['release_name']}-processing"

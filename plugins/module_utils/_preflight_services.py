@@ -54,11 +54,16 @@ def keycloak(params: Params, ctx: Context) -> Findings:
     groups = sorted({g for c in params["contexts"] for g in c.get("groups") or ()})
     clients = list(dict.fromkeys(params["token_clients"]))
     try:
-        found += _absent("user", "contexts", server.each(server.user_exists, names))
+        strange = [name for name in names if name.lower() not in state["users"]]
+        known = dict.fromkeys(names, True)
+        known.update(server.each(server.user_exists, strange))
+        found += _absent("user", "contexts", list(known.items()))
         there = server.each(functools.partial(_has_group, server), groups)
         found += _absent("group", "contexts", there)
-        known = [(name, server.client(name) is not None) for name in clients]
-        found += _absent("client", "token_clients", known)
+        there = [
+            (name, name in state["clients"] or server.client(name) is not None) for name in clients
+        ]
+        found += _absent("client", "token_clients", there)
     except OapipError as error:
         found += from_error("Keycloak", error, blame_keycloak(error))
     return found

@@ -4,8 +4,8 @@
 
 """What the operator must be allowed to do on the cluster, and how the cluster is asked.
 
-One SelfSubjectRulesReview answers for the namespace; rights on the whole cluster are asked one by
-one, as a RoleBinding in the namespace would look the same in the rules.
+One SelfSubjectRulesReview answers for the whole cluster: it is asked in a namespace that cannot be,
+where no RoleBinding adds rules. Only what is wanting there is asked in the namespace itself.
 API: https://kubernetes.io/docs/reference/access-authn-authz/authorization/
 """
 
@@ -15,6 +15,9 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube, Obj, url_of
+
+NOWHERE = "no_such_namespace"
+"""No namespace can have this name: underscores are not allowed."""
 
 READ = ("get", "list")
 WRITE = ("get", "list", "create", "patch", "delete")
@@ -104,8 +107,16 @@ def allowed(kube: Kube, asked: Asked, namespace: str = "") -> bool:
     return bool((answer.get("status") or {}).get("allowed"))
 
 
-def missing_in(kube: Kube, namespace: str, rights: t.Iterable[Right]) -> t.List[Asked]:
-    """Return the rights that are wanting in a namespace."""
+@dataclass(frozen=True)
+class Rules:
+    """What a SelfSubjectRulesReview tells; where it is incomplete, other things may be allowed."""
+
+    rules: t.Sequence[Obj]
+    complete: bool
+
+
+def rules_of(kube: Kube, namespace: str = NOWHERE) -> Rules:
+    """Ask for all rules of our user in a namespace, or for those of the whole cluster alone."""
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectRulesReview",
@@ -113,11 +124,25 @@ def missing_in(kube: Kube, namespace: str, rights: t.Iterable[Right]) -> t.List[
     }
     answer = kube.request("POST", url_of("SelfSubjectRulesReview"), review, repeat=True)
     status = answer.get("status") or {}
-    rules = status.get("resourceRules") or []
-    wanting = [asked for asked in each(rights) if not granted(asked, rules)]
-    if status.get("incomplete"):  # an authorizer that cannot list its rules may still say yes
-        return [asked for asked in wanting if not allowed(kube, asked, namespace)]
-    return wanting
+    return Rules(status.get("resourceRules") or [], not status.get("incomplete"))
+
+
+def missing(
+    kube: Kube, everywhere: Rules, rights: t.Iterable[Right], namespace: str = ""
+) -> t.List[Asked]:
+    """Return the rights that are wanting in a namespace, or on the whole cluster.
+
+    :param everywhere: the rules of the whole cluster.
+    """
+    rules = everywhere
+    wanting = [asked for asked in each(rights) if not granted(asked, rules.rules)]
+    if wanting and namespace:
+        rules = rules_of(kube, namespace)
+        wanting = [asked for asked in wanting if not granted(asked, rules.rules)]
+    if rules.complete:
+        return wanting
+    # an authorizer that cannot list its rules may still say yes
+    return [asked for asked in wanting if not allowed(kube, asked, namespace)]
 
 
 def phrase(missing: t.Iterable[Asked]) -> str:

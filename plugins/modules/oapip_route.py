@@ -311,7 +311,9 @@ url:
   type: str
   sample: https://zoo.example.org
 doors:
-  description: Requests without token that were refused, or would be tried in check mode.
+  description:
+    - Requests without token that were refused, or would be tried in check mode.
+    - After a change these are all that a stranger may try, else one of each kind.
   returned: success
   type: list
   elements: str
@@ -327,7 +329,7 @@ import secrets as _random
 import typing as t
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _argspec, _keycloak, _plan, _route
-from ansible_collections.eoepca.oapip.plugins.module_utils._doors import Door, doors, guards
+from ansible_collections.eoepca.oapip.plugins.module_utils._doors import Door, doors, guards, sample
 from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube, Obj, url_of
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
@@ -468,13 +470,17 @@ def secrets_for(
     return known
 
 
-def closed_doors(params: Params, route: _route.Route) -> t.List[Door]:
+def closed_doors(params: Params, route: _route.Route, changed: bool) -> t.List[Door]:
     """Return the requests that strangers must not get through with."""
     if route.gateway != "apisix":
         return []
     if not route.oidc:
         return guards("/")
-    return doors([context["name"] for context in params["contexts"]], route.open_paths)
+    modes = {context["name"]: context["mode"] for context in params["contexts"]}
+    if changed:
+        return doors(list(modes), route.open_paths)
+    first = {mode: name for name, mode in reversed(modes.items())}
+    return sample(list(first.values()), route.open_paths)
 
 
 def run(params: Params, ctx: Context) -> Result:
@@ -484,10 +490,9 @@ def run(params: Params, ctx: Context) -> Result:
     kube = Kube.connect(params["kubeconfig"], params["kube_context"])
     namespace, name = params["namespace"], params["name"]
     assumed: t.List[str] = []
-    current: t.Dict[_route.Key, Obj] = {}
-    if kube.get(url_of("Namespace", name=namespace)) is not None:
-        current = observe(kube, namespace, name)
-    elif present:
+    current = observe(kube, namespace, name)
+    # where something of ours is, there is a namespace
+    if present and not current and kube.get(url_of("Namespace", name=namespace)) is None:
         if not ctx.check_mode:
             hint = "Deploy the engine first with eoepca.oapip.oapip_release."
             raise OapipError(f"publishing {name}", f"namespace {namespace} does not exist", hint)
@@ -503,7 +508,7 @@ def run(params: Params, ctx: Context) -> Result:
     assumed += publisher.rehearse(
         route, namespace_exists=not assumed or "Namespace" not in assumed[0]
     )
-    closed = closed_doors(params, route) if route else []
+    closed = closed_doors(params, route, bool(changes)) if route else []
     url = ""
     if route:
         scheme = "http" if route.tls_mode == "none" else "https"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,30 @@ options: {}
 
 
 class CallbackModule(CallbackBase):
-    """Append `{host, task, action, status, result}` for every task that ends."""
+    """Append `{host, task, action, status, seconds, result}` for every task that ends."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "results"
     CALLBACK_NEEDS_ENABLED = True
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: dict[tuple[str, str], float] = {}
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        """A task is given to a worker."""
+        self._begun[host.get_name(), task._uuid] = time.monotonic()
+
     def _write(self, status: str, result: Any) -> None:
+        now = time.monotonic()
+        key = (result._host.get_name(), result._task._uuid)
         line = {
             "host": result._host.get_name(),
             "task": result._task.get_name(),
             "action": result._task.action,
             "status": status,
+            "seconds": now - self._begun.get(key, now),
             "result": result._result,
         }
         with Path(os.environ["OAPIP_TEST_RESULTS"]).open("a") as out:

@@ -105,6 +105,18 @@ def test_doors_hold_every_context_and_the_known_tricks() -> None:
     assert "/ogc-api/..%2falice/ogc-api/processes" in paths
 
 
+def test_a_sample_has_a_door_of_each_kind() -> None:
+    every = _doors.doors(["alice", "team"], ["/ogc-api/"])
+    some = _doors.sample(["alice", "team"], ["/ogc-api/"])
+    assert set(some) < set(every)
+    assert [door.path for door in some if not door.guarded] == [
+        "/ogc-api/processes",
+        "/alice/ogc-api/processes",
+        "/team/ogc-api/processes",
+    ]
+    assert [bool(door.headers) for door in some if door.guarded] == [True, False]
+
+
 def test_odd_urls_are_refused() -> None:
     with pytest.raises(OapipError, match="probe_url"):
         _doors.Stranger("ftp://x")

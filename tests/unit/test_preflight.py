@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -81,6 +81,54 @@ def test_rules(asked: _rights.Asked, expected: bool) -> None:
         },
     ]
     assert _rights.granted(asked, rules) is expected
+
+
+class Reviews:
+    """An API server that knows rules by namespace, and says what it was asked."""
+
+    def __init__(self, rules: dict[str, list[Json]], *, complete: bool = True) -> None:
+        self.rules, self.complete = rules, complete
+        self.asked: list[str] = []
+
+    def request(self, method: str, path: str, review: Json, *, repeat: bool) -> Json:
+        assert (method, repeat) == ("POST", True)
+        if review["kind"] == "SelfSubjectAccessReview":
+            attributes = review["spec"]["resourceAttributes"]
+            self.asked.append(f"may I {attributes['verb']} {attributes['resource']}")
+            return {"status": {"allowed": attributes["verb"] == "list"}}
+        namespace = review["spec"]["namespace"]
+        self.asked.append(f"rules in {namespace}")
+        rules = [*self.rules.get("", []), *self.rules.get(namespace, [])]
+        return {"status": {"resourceRules": rules, "incomplete": not self.complete}}
+
+
+PODS = [_rights.Right(("get", "list"), "", ("pods",))]
+POD_RULE = {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]}
+
+
+def rights(reviews: Reviews, namespace: str = "") -> list[_rights.Asked]:
+    kube = cast("Kube", reviews)
+    return _rights.missing(kube, _rights.rules_of(kube), PODS, namespace)
+
+
+def test_rights_on_the_whole_cluster_are_asked_once() -> None:
+    reviews = Reviews({"": [POD_RULE]})
+    assert rights(reviews, "here") == []
+    assert reviews.asked == ["rules in no_such_namespace"]
+
+
+def test_rights_in_a_namespace_are_none_on_the_cluster() -> None:
+    reviews = Reviews({"here": [POD_RULE]})
+    assert rights(reviews, "here") == []
+    assert len(rights(reviews)) == 2
+    assert len(rights(reviews, "elsewhere")) == 2
+    assert not [asked for asked in reviews.asked if asked.startswith("may I")]
+
+
+def test_an_authorizer_that_does_not_tell_its_rules_is_asked() -> None:
+    reviews = Reviews({}, complete=False)
+    assert rights(reviews) == [("get", "", "pods", "")]
+    assert reviews.asked[1:] == ["may I get pods", "may I list pods"]
 
 
 def test_rights_in_words() -> None:

@@ -1,0 +1,1 @@
+"""The price of a task, of a run, of a fleet: measured and held against the budgets."""
