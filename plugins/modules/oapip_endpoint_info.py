@@ -346,10 +346,17 @@ def run(params: Params, ctx: Context) -> Result:
         raise OapipError(
             f"proving access to {params['url']}",
             f"{len(missed)} of {len(verdicts)} checks missed: {'; '.join(map(line, missed))}",
-            "Close the engine's route until it is clear why.",
+            cure(missed),
             extra={**facts, "changed": False},
         )
     return result([], **facts)
+
+
+def cure(missed: t.Sequence[t.Mapping[str, t.Any]]) -> str:
+    """Return what to do: a server that is not well is another matter than an open door."""
+    if all(one["got"] == 0 or one["got"] == 429 or one["got"] >= 500 for one in missed):
+        return "No door was seen open: look at the gateway and the engine, then prove again."
+    return "Close the engine's route until it is clear why."
 
 
 def line(miss: t.Mapping[str, t.Any]) -> str:

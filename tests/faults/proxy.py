@@ -19,16 +19,13 @@ import argparse
 import asyncio
 import base64
 import contextlib
-import email.utils
 import json
-import re
 import socket
 import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -40,83 +37,9 @@ from yarl import URL
 
 from sandbox.paths import RECORD, write_private
 from sandbox.pki import Authority
+from tests.faults.fault import KINDS, SERVERS, Fault, Seen, instead
 
-SERVERS = ("keycloak", "s3", "kubernetes", "gateway")
-KINDS = {
-    "429": "too many requests, with Retry-After in seconds; not carried out",
-    "429-date": "the same, with Retry-After as an HTTP date",
-    "500": "an error of the server itself; not carried out",
-    "502": "the page of a load balancer; not carried out",
-    "503": "the same; not carried out",
-    "503-after": "the same, with Retry-After in seconds; not carried out",
-    "reset-before": "the connection is reset; not carried out",
-    "lost": "carried out, then the connection is reset before the answer",
-    "reset-inside": "carried out, then the connection is reset in the middle of the answer",
-    "reset-after": "carried out and answered, then the connection is reset",
-    "truncated": "carried out, half of the answer looks like the whole of it",
-    "html": "a web page with status 200; not carried out",
-    "silence": "nothing for a while, then carried out if the client still waits",
-    "expired": "the credentials are refused in the server's own words; not carried out",
-}
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"}
-PAGE = b"<html><head><title>%s</title></head><body><h1>%s</h1><hr>a proxy</body></html>\n"
-
-
-@dataclass
-class Fault:
-    """What goes wrong, and with which requests: of those that match, the n-th, every k-th or all.
-
-    `match` is searched in "METHOD /path?query". `seconds` is the length of a silence,
-    `retry_after` what 429 asks for; `start` and `end` are seconds after `Proxy.breaks`.
-    """
-
-    kind: str
-    match: str = ""
-    nth: int = 0
-    every: int = 1
-    times: int = 0
-    start: float = 0.0
-    end: float = float("inf")
-    seconds: float = 30.0
-    retry_after: int = 2
-    matched: int = field(default=0, init=False)
-    hits: int = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"no fault {self.kind}: one of {', '.join(KINDS)}")
-
-    def strikes(self, line: str, elapsed: float) -> bool:
-        """Whether this very request goes wrong; every call counts as a request."""
-        if not re.search(self.match, line) or not self.start <= elapsed < self.end:
-            return False
-        self.matched += 1
-        if self.times and self.hits >= self.times:
-            return False
-        chosen = self.matched == self.nth if self.nth else self.matched % self.every == 0
-        self.hits += chosen
-        return chosen
-
-
-@dataclass
-class Seen:
-    """One request: when it came (seconds since the epoch), how long it took, what came of it.
-
-    The status is that of the server or of the fault; 0 where no answer was given.
-    """
-
-    method: str
-    path: str
-    at: float
-    status: int = 0
-    seconds: float = 0.0
-    fault: str = ""
-
-    def line(self) -> str:
-        """Return one readable line."""
-        clock = time.strftime("%H:%M:%S", time.localtime(self.at))
-        fault = f"  <- {self.fault}" if self.fault else ""
-        return f"{clock} {self.status:3} {self.seconds:6.2f} s {self.method} {self.path}{fault}"
 
 
 class Proxy(threading.Thread):
@@ -257,6 +180,9 @@ class Proxy(threading.Thread):
             await web.SockSite(runner, self._socket, ssl_context=ours).start()
             self._ready.set()
             await self._over.wait()
+            for kept in served.connections:
+                if kept.transport:
+                    kept.transport.abort()  # a polite TLS end waits for the other side
             await runner.cleanup()
             await asyncio.sleep(0.05)  # what was reset is closed in the loop's next round
 
@@ -275,7 +201,10 @@ class Proxy(threading.Thread):
         fault = striking[0] if striking else None
         seen.fault = fault.kind if fault else ""
         try:
-            if fault is not None and (answer := self._instead(request, fault)) is not None:
+            if (
+                fault is not None
+                and (answer := instead(fault, self.server, request.method)) is not None
+            ):
                 seen.status = answer.status
                 return answer
             if fault is not None and fault.kind == "reset-before":
@@ -286,45 +215,6 @@ class Proxy(threading.Thread):
         finally:
             seen.seconds = time.time() - seen.at
             self._told(seen)
-
-    def _instead(self, request: web.BaseRequest, fault: Fault) -> web.Response | None:
-        """Return the answer of a fault that keeps the request from the server."""
-        kind = fault.kind
-        if kind == "html":
-            return page(200, "Welcome")
-        if kind == "expired":
-            return self._said(401, request)
-        status = int(kind[:3]) if kind[:3].isdigit() else 0
-        if not status:
-            return None
-        answer = page(status, "Sorry") if status in (502, 503) else self._said(status, request)
-        if kind == "429-date":
-            when = time.time() + fault.retry_after
-            answer.headers["Retry-After"] = email.utils.formatdate(when, usegmt=True)
-        elif status == 429 or kind == "503-after":
-            answer.headers["Retry-After"] = str(fault.retry_after)
-        return answer
-
-    def _said(self, status: int, request: web.BaseRequest) -> web.Response:
-        """Return an error in the words of the server: no token is named in any."""
-        reasons = {401: "Unauthorized", 429: "TooManyRequests", 500: "InternalError"}
-        reason = reasons[status]
-        if self.server == "kubernetes":
-            about = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
-            said = {**about, "message": reason, "reason": reason, "code": status}
-            return web.json_response(said, status=status)
-        if self.server == "s3":
-            code, status = {
-                401: ("ExpiredToken", 400),
-                429: ("TooManyRequests", 429),
-                500: ("InternalError", 500),
-            }[status]
-            text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{reason}</Message>"
-            body = "" if request.method == "HEAD" else f"{text}</Error>"
-            return web.Response(status=status, text=body, content_type="application/xml")
-        headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'} if status == 401 else {}
-        said = {"error": f"HTTP {status} {reason}"}
-        return web.json_response(said, status=status, headers=headers)
 
     async def _pass_on(
         self, request: web.BaseRequest, body: bytes, seen: Seen
@@ -380,12 +270,6 @@ class Proxy(threading.Thread):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             request.transport.abort()
         return web.Response(status=500)  # nobody gets it
-
-
-def page(status: int, title: str) -> web.Response:
-    """Return a web page, as something in between shows it."""
-    body = PAGE % (title.encode(), title.encode())
-    return web.Response(status=status, body=body, content_type="text/html")
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -30,7 +30,8 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
 )
 from tests import writes
 from tests.faults.dump import difference, dump
-from tests.faults.proxy import KINDS, SERVERS, Fault, Proxy
+from tests.faults.fault import KINDS, SERVERS, Fault
+from tests.faults.proxy import Proxy
 from tests.harness import ROOT, run_playbook
 
 NAME = "faults-x"

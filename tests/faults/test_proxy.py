@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.faults.proxy import Fault, Proxy, Seen
+from tests.faults.fault import Fault, Seen
+from tests.faults.proxy import Proxy
 
 WELL_KNOWN = "/realms/eoepca/.well-known/openid-configuration"
 

@@ -291,3 +291,15 @@ def test_check_mode_before_anything_is_there_says_what_would_be_proved() -> None
 def test_an_unknown_user_is_a_mistake_of_ours_not_a_breach() -> None:
     with serving(gateway) as double, pytest.raises(OapipError, match="no such users: a"):
         oapip_endpoint_info.run(endpoint(double, users=USERS[1:]), Context())
+
+
+@pytest.mark.parametrize(
+    ("got", "cure"),
+    [
+        ([503, 0, 429], "No door was seen open"),
+        ([200], "Close the engine's route"),
+        ([503, 200], "Close the engine's route"),
+    ],
+)
+def test_a_gateway_that_is_not_well_is_no_open_door(got: list[int], cure: str) -> None:
+    assert oapip_endpoint_info.cure([{"got": one} for one in got]).startswith(cure)
