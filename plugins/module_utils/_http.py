@@ -188,6 +188,8 @@ def root_cause(error: BaseException) -> str:
             break
         seen = inner
     text = str(seen) or type(seen).__name__
+    if "IncompleteRead" in type(seen).__name__:
+        text = "the connection broke inside the answer"
     text = re.sub(r"<[^>]* object at 0x[0-9a-f]+>:?\s*", "", text)
     return re.sub(r"\s+", " ", text)[:300]
 

@@ -154,6 +154,12 @@ def test_a_broken_connection_is_told_in_words(server: Scripted) -> None:
     assert "('" not in str(caught.value)
 
 
+def test_half_an_answer_is_told_in_words(server: Scripted) -> None:
+    server.script = [(200, {"Content-Length": "70"}, b"half")]
+    with pytest.raises(OapipError, match="the connection broke inside the answer"):
+        ask(server, "POST")
+
+
 def test_an_http_date_is_seconds_from_now() -> None:
     later = email.utils.formatdate(time.time() + 30, usegmt=True)
     assert _http.retry_after(later) == pytest.approx(30, abs=2)
