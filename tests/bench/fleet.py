@@ -1,6 +1,6 @@
 """Many clusters at once: namespaces of their own on the sandbox's first API server.
 
-Each has its release, client, bucket and route; only API server, Keycloak, S3 and gateway are shared,
+Each has its release, client, bucket and route. API server, Keycloak, S3 and gateway are shared,
 and these run on the same cores as Ansible does, so they are in the figures too.
 """
 
