@@ -262,7 +262,7 @@ def test_many_contexts_change_at_once(here: Realm, client_id: str) -> None:
 
 
 def test_of_many_at_once_all_end_well(here: Realm, client_id: str) -> None:
-    options = {"client_id": client_id, "marker": MARKER, "contexts": BOTH}
+    options: Json = {"client_id": client_id, "marker": MARKER, "contexts": BOTH}
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda _: here.call(keycloak_protect, **options), range(4)))
     assert any(one["changed"] for one in done)
