@@ -31,7 +31,9 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._values import (
     Settings,
     digest,
     masked,
+    own,
     storage_keys,
+    veiled,
 )
 
 Obj = t.Dict[str, t.Any]
@@ -291,12 +293,19 @@ def release_change(desired: Desired, current: Current, fresh: bool) -> t.List[Ch
     name, secrets = desired.settings.release, _secrets(desired)
     after = release_state(desired.chart_name, desired.chart.version, desired.values, secrets)
     live = current.release
+    mine = own(desired.settings, desired.chart, desired.credentials)
+    wanted = json.loads(json.dumps(desired.values))
     if live is None or live.status == "uninstalled":
         if fresh:
             after["digest"] = GENERATED  # it covers passwords that are being made
+        after["values"] = masked(veiled(wanted, mine, None, NEW_SECRET), secrets)
         return [Change("create", "Release", name, None, after)]
     before = release_state(live.chart, live.version, live.values, secrets, live.status)
-    return [] if before == after else [Change("update", "Release", name, before, after)]
+    if before == after:
+        return []
+    before["values"] = masked(veiled(live.values, mine, wanted, SECRET), secrets)
+    after["values"] = masked(veiled(wanted, mine, live.values, NEW_SECRET), secrets)
+    return [Change("update", "Release", name, before, after)]
 
 
 def _secrets(desired: Desired) -> t.Set[str]:

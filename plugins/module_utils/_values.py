@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._charts import Chart, Path, names
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import SECRET
@@ -230,4 +230,43 @@ def masked(values: t.Any, secrets: t.Collection[str] = ()) -> t.Any:
         return [masked(item, secrets) for item in values]
     if isinstance(values, str) and any(secret in values for secret in secrets if secret):
         return SECRET
+    return values
+
+
+def own(settings: Settings, chart: Chart, credentials: Credentials) -> Values:
+    """The values at whose paths nothing of the user's stands."""
+    return _without(build(replace(settings, extra={}), chart, credentials), settings.extra)
+
+
+def _without(values: t.Mapping[str, t.Any], other: t.Mapping[str, t.Any]) -> Values:
+    left: Values = {}
+    for key, value in values.items():
+        if key not in other:
+            left[key] = value
+        elif isinstance(value, t.Mapping) and isinstance(other[key], t.Mapping):
+            left[key] = _without(value, other[key])
+    return left
+
+
+def veiled(values: t.Any, mine: t.Any, twin: t.Any, new: str) -> t.Any:
+    """Values with the user's own texts hidden: any of them may be a secret.
+
+    :param mine: what :func:`own` returned; what stands at its paths is shown.
+    :param twin: the other state of the same values, to tell what differs.
+    :param new: stands for a text that is not the same in the other state.
+    """
+    if isinstance(values, t.Mapping):
+        ours = mine if isinstance(mine, t.Mapping) else {}
+        others = twin if isinstance(twin, t.Mapping) else {}
+        return {
+            key: value
+            if key in ours and not isinstance(value, t.Mapping)
+            else veiled(value, ours.get(key), others.get(key), new)
+            for key, value in values.items()
+        }
+    if isinstance(values, list):
+        rows = twin if isinstance(twin, list) and len(twin) == len(values) else [None] * len(values)
+        return [veiled(value, None, row, new) for value, row in zip(values, rows)]
+    if isinstance(values, str) and values:
+        return SECRET if values == twin else new
     return values

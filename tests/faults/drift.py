@@ -259,6 +259,15 @@ ENGINE = [
         _value("/spec/template/spec/containers/0/image", "stranger/zoo:1"),
         f"{_POD}[zoofpm].image",
     ),
+    _patched(
+        "deployment-arguments",  # there stands the broker's password
+        "Deployment",
+        _KERNEL,
+        _value("/spec/template/spec/initContainers/0/args/1", "true"),
+        f"{_POD.replace('containers', 'initContainers')}"
+        "[init-wait-for-dependencies-zookernel].args[1]",
+        together=False,
+    ),
     _deleted("deployment-deleted", "Deployment", f"{RELEASE}-zoofpm"),
     Drift(
         "statefulset-env",

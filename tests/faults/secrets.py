@@ -44,6 +44,7 @@ ALLOWED = frozenset(
     (BROKER, f"{kind} {RELEASE}-{name} {where}")
     for kind, name, where in (
         ("ConfigMap", "zoo-project-config", "data.main.cfg"),
+        ("ConfigMap", "rabbitmq-config", "data.rabbitmq.conf"),
         ("Deployment", "zookernel", _ARGUMENTS),
         ("Deployment", "zoofpm", _ARGUMENTS),
         ("ReplicaSet", "zookernel-*", _ARGUMENTS),
@@ -114,12 +115,13 @@ def of_sandbox(sandbox: Mapping[str, Any]) -> dict[str, str]:
         "S3 access key": sandbox["s3"]["access_key"],
     }
     found |= {f"password of {name}": user["password"] for name, user in sandbox["users"].items()}
-    key = Path(sandbox["tls"]["private_key"]).read_text().splitlines()
-    found |= {f"TLS key, line {number}": line for number, line in enumerate(key[1:-2], 1)}
+    found |= _lines("TLS key", Path(sandbox["tls"]["private_key"]).read_text())
     kubeconfig = yaml.safe_load(Path(sandbox["clusters"][0]["kubeconfig"]).read_text())
-    for part in ("token", "client-key-data"):
-        if value := kubeconfig["users"][0]["user"].get(part):
-            found[f"operator's {part}"] = value
+    user = kubeconfig["users"][0]["user"]
+    if "token" in user:
+        found["operator's token"] = user["token"]
+    else:
+        found |= _lines("operator's key", base64.b64decode(user["client-key-data"]).decode())
     hands = Hands(sandbox)
     for client in hands.keycloak("GET", "clients"):
         if client["clientId"].startswith("oapip") and client.get("secret"):
@@ -135,6 +137,17 @@ def of_sandbox(sandbox: Mapping[str, Any]) -> dict[str, str]:
             if secret["metadata"]["name"] == f"{RELEASE}-{name}":
                 found[called] = base64.b64decode(secret["data"][entry]).decode()
     return found
+
+
+def _lines(name: str, pem: str) -> dict[str, str]:
+    """Return the whole lines of a PEM file, each a secret: its parts may be wrapped otherwise."""
+    text = [line for line in pem.splitlines() if line and not line.startswith("-")]
+    longest = max(map(len, text))
+    return {
+        f"{name}, line {number}": line
+        for number, line in enumerate(text, 1)
+        if len(line) == longest
+    }
 
 
 # -- looking while it runs -------------------------------------------------------------------------

@@ -416,6 +416,22 @@ def test_masking_looks_at_keys_and_at_contents() -> None:
 # -- charts --------------------------------------------------------------------------------------
 
 
+def test_a_text_among_the_users_values_is_never_shown_and_its_change_is() -> None:
+    given = {"zoofpm": {"note": "a-secret", "replicaCount": 2}, "iam": {"realm": "another-secret"}}
+    desired = desired_of(settings_of(extra=given))
+    (made,) = release.release_change(desired, release.Current(), fresh=False)
+    assert made.after is not None
+    shown = made.after["values"]
+    assert shown["zoofpm"] == {"note": "<new secret>", "replicaCount": 2}
+    assert shown["iam"]["realm"] == "<new secret>"
+    assert shown["ingress"] == {"enabled": False, "hosturl": "https://zoo.example.org"}
+    there = release.Current(releases=[release_of(values=desired.values)])
+    given = {**given, "zoofpm": {"note": "b-secret", "replicaCount": 2, "notes": ["c-secret"]}}
+    (change,) = release.release_change(desired_of(settings_of(extra=given)), there, fresh=False)
+    assert change.fields == ["digest", "values.zoofpm.note", "values.zoofpm.notes"]
+    assert "-secret" not in repr(change)
+
+
 def test_an_unknown_version_is_refused_unless_allowed() -> None:
     with pytest.raises(OapipError, match="allow_untested_chart"):
         chart_of("0.10.4")

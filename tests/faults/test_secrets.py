@@ -1,0 +1,243 @@
+"""No run, whatever becomes of it, shows or leaves a secret where it does not belong."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets as random_secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.faults.drift import TABLE, Hands
+from tests.faults.secrets import (
+    ALLOWED,
+    Needles,
+    Sampler,
+    Scan,
+    Scanner,
+    forms,
+    walk,
+)
+from tests.harness import ROOT
+
+HOST = "sandbox-1"
+ANSIBLE = str(Path(sys.executable).parent / "ansible-playbook")
+
+
+def made_up() -> str:
+    """Return a random secret with what YAML, JSON, URLs and shells write otherwise."""
+    return f"{random_secrets.token_hex(8)}\"'/+&%é{random_secrets.token_hex(8)}"
+
+
+# -- the scan can fail -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "user:"])
+def test_a_secret_is_found_in_every_form(before: str) -> None:
+    secret = made_up()
+    needles = Needles({"it": secret})
+    text = f"{before}{secret} and more"
+    shown = [
+        text,
+        json.dumps(text),
+        json.dumps(text, ensure_ascii=False),
+        json.dumps(json.dumps(text)),
+        repr(text),
+        quote(text, safe=""),
+        text.encode().hex(),
+        base64.b64encode(text.encode()).decode(),
+        base64.urlsafe_b64encode(text.encode()).decode(),
+    ]
+    assert [form for form in shown if needles.found(form.encode()) != {"it"}] == []
+    assert needles.found(b"nothing of it") == set()
+    assert len(forms(secret)) >= 8
+
+
+def test_a_token_and_a_signed_url_are_found_by_their_looks() -> None:
+    token = ".".join(["eyJhbGciOiJSUzI1NiJ9", "eyJzdWIiOiJhbGljZSJ9", "c2lnbmF0dXJl"])
+    needles = Needles({})
+    assert needles.found(f"Bearer {token}".encode()) == {"a token"}
+    assert needles.found(b"?X-Amz-Signature=0123456789abcdef0123") == {"a signed URL"}
+
+
+def test_the_sampler_sees_an_argument_of_a_fraction_of_a_second(tmp_path: Path) -> None:
+    planted, hidden = random_secrets.token_hex(16), random_secrets.token_hex(16)
+    inner = f"X={hidden} setsid sh -c 'sleep 0.2; : {planted}'"
+    process = subprocess.Popen(["sh", "-c", f"sleep 0.2; {inner}; sleep 0.2"])
+    with Sampler(process.pid, tmp_path) as sampler:
+        process.wait(timeout=30)
+    shown = b"".join(data for seen in sampler.processes.values() for data in seen)
+    assert planted.encode() in shown
+    assert hidden.encode() in shown
+    assert sampler.samples >= 5
+
+
+def test_the_scan_finds_what_a_careless_command_shows_and_leaves(
+    tmp_path: Path, sandbox: dict[str, Any]
+) -> None:
+    planted = random_secrets.token_hex(16)
+    script = tmp_path / "careless.sh"
+    script.write_text(
+        "read secret < $1\n"
+        "echo $secret | base64\n"
+        "mkdir -m 700 $TMPDIR/closed; echo $secret > $TMPDIR/closed/a; echo $secret > $TMPDIR/b\n"
+        "sh -c 'sleep 0.3; :' $secret\n"
+        "rm -r $TMPDIR/closed; echo $secret > $HOME/c; chmod 600 $HOME/c\n"
+    )
+    given = tmp_path / "given"
+    given.write_text(f"{planted}\n")
+    scan = Scanner(sandbox, {"planted": planted}).run(
+        ["sh", str(script), str(given)], tmp_path / "scan"
+    )
+    places = {hit.place for hit in scan.hits if hit.secret == "planted"}
+    assert "output" in places
+    assert "arguments or environment of sh" in places
+    assert {"file that others may read b", "file left behind b", "file left behind c"} <= places
+    assert not [place for place in places if place.endswith(" a")]
+
+
+def test_files_below_a_closed_folder_are_closed(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "a").touch(mode=0o644)
+    (tmp_path / "b").touch(mode=0o644)
+    open_to_others = {path.name for path, mode in walk(tmp_path) if mode & 0o044}
+    assert open_to_others == {"b"}
+
+
+# -- the product does not --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to run the product, and how it must end."""
+
+    options: Sequence[str] = ()
+    variables: tuple[tuple[str, Any], ...] = ()
+    playbook: str = "site.yml"
+    code: int = 0
+    says: str = ""
+
+
+WRONG = made_up()  # a password that is nobody's, and still nobody's business
+
+QUICK = {
+    "converged": Way(("--diff",)),
+    "a wrong password": Way(
+        variables=(("oapip_keycloak_admin_password", WRONG),),
+        code=2,
+        says="oapip_keycloak_admin_password",
+    ),
+    "a wrong key": Way(variables=(("oapip_s3_secret_key", WRONG),), code=2, says="oapip_s3_secret"),
+}
+WHOLE = {
+    "check mode": Way(("--check", "--diff")),
+    "S3 is down": Way(
+        variables=(("oapip_s3_endpoint", "https://localhost:1"),), code=2, says="localhost:1"
+    ),
+    "Keycloak is down": Way(
+        variables=(("oapip_keycloak_url", "https://localhost:1"),), code=2, says="localhost:1"
+    ),
+    "a variable is wrong": Way(variables=(("oapip_contexts", WRONG),), code=2, says="oapip_cont"),
+    "removal, dry": Way(("--check", "--diff"), playbook="playbooks/remove.yml"),
+}
+
+
+class Rig:
+    """Playbooks under the scanner, with secrets planted in the inventory."""
+
+    def __init__(self, sandbox: dict[str, Any]) -> None:
+        self.sandbox = sandbox
+        self.value, self.user = made_up(), made_up()
+        planted = {"a user's value": self.value, "lab user's password": self.user, "wrong": WRONG}
+        self.scanner = Scanner(sandbox, planted)
+        self.planted: dict[str, Any] = {
+            "oapip_values": {"zoofpm": {"note": self.value, "notes": [f"a {self.value}"]}},
+            "oapip_lab_users": [{"username": "carol", "password": self.user}],
+        }
+
+    def run(self, folder: Path, way: Way) -> Scan:
+        """Run a playbook as loud as it can be, and look through all that can be seen."""
+        folder.mkdir()
+        reports, extra = folder / "reports", folder / "extra.json"
+        extra.touch(mode=0o600)
+        variables = {**self.planted, "oapip_report_dir": str(reports), **dict(way.variables)}
+        extra.write_text(json.dumps(variables))
+        command = [ANSIBLE, "-vvvv", "-l", HOST, "-e", f"@{extra}", *way.options]
+        scan = self.scanner.run(
+            [*command, str(ROOT / way.playbook)],
+            folder / "scan",
+            reports,
+            {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+        )
+        assert scan.code == way.code, scan.output[-6000:]
+        assert way.says in scan.output
+        return scan
+
+
+def spotless(scan: Scan) -> None:
+    """Expect that nothing was seen, and that one had looked."""
+    print(scan.line())
+    assert [f"{hit.secret} in {hit.place}" for hit in sorted(scan.hits)] == []
+    assert scan.samples > 10 * scan.seconds
+    assert scan.processes >= 3
+    assert [path for path in scan.left if not path.startswith("home/.kube/cache/")] == []
+
+
+@pytest.fixture(scope="module")
+def rig(sandbox: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """Nothing is deployed at first; at the end all is again as without the planted secrets."""
+    made = Rig(sandbox)
+    folder = tmp_path_factory.mktemp("scan")
+    spotless(made.run(folder / "removed", Way(("--diff",), playbook="playbooks/remove.yml")))
+    yield made
+    made.planted = {}
+    made.run(folder / "after", Way())
+    hands = Hands(sandbox)
+    for user in hands.keycloak("GET", "users", username="carol", exact="true"):
+        hands.keycloak("DELETE", f"users/{user['id']}")
+
+
+def test_a_first_run_with_its_proof_shows_and_leaves_nothing(rig: Rig, tmp_path: Path) -> None:
+    spotless(rig.run(tmp_path / "first", Way(("--diff",))))
+
+
+def test_plain_manifests_hold_what_the_chart_forces_into_them_and_no_more(rig: Rig) -> None:
+    after = rig.scanner.servers()
+    assert after.places > 10_000
+    found = {(hit.secret, hit.place) for hit in after.hits}
+    assert found == ALLOWED
+
+
+def test_what_may_stand_in_plain_manifests_is_documented() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    for _secret, place in ALLOWED:
+        kind, name, where = place.split(" ", 2)
+        row = f"| {kind} | `{name}` | `{where}` |"
+        assert row in page
+    assert page.count("| Pod |") == len([p for _, p in ALLOWED if p.startswith("Pod ")])
+
+
+def test_repairs_show_nothing(rig: Rig, tmp_path: Path) -> None:
+    hands = Hands(rig.sandbox)
+    for name in ("deployment-arguments", "secret-storage", "secret-database", "login-secret"):
+        TABLE[name].make(hands)
+    spotless(rig.run(tmp_path / "repaired", Way(("--diff",), (("oapip_prove", "never"),))))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A few ways in the short form, all in the full one."""
+    if "way" in metafunc.fixturenames:
+        ways = {**QUICK, **(WHOLE if metafunc.config.getoption("--full") else {})}
+        metafunc.parametrize("way", ways.values(), ids=ways)
+
+
+def test_a_later_run_shows_and_leaves_nothing(way: Way, rig: Rig, tmp_path: Path) -> None:
+    spotless(rig.run(tmp_path / "later", way))
