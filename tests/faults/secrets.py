@@ -168,7 +168,8 @@ class Sampler(threading.Thread):
         self._over = threading.Event()
         self.samples = 0
         self.seconds = 0.0
-        self.processes: dict[tuple[int, str], set[bytes]] = {}  # what each showed of itself
+        # what each showed of itself, by process and start: arguments, and its own environment
+        self.processes: dict[tuple[int, str], dict[bytes, bytes]] = {}
         self.open_files: dict[str, bytes] = {}  # others may read them
         self.files: set[str] = set()
 
@@ -206,16 +207,16 @@ class Sampler(threading.Thread):
                     self._others.add(pid)  # nobody gets into a family later
                     continue
                 self._family.add(pid)
-                self._look_at(pid, self.processes.setdefault((pid, began), set()))
+                self._look_at(pid, self.processes.setdefault((pid, began), {}))
             except OSError:
                 continue  # it is gone
 
-    def _look_at(self, pid: int, seen: set[bytes]) -> None:
+    def _look_at(self, pid: int, seen: dict[bytes, bytes]) -> None:
         arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
         if arguments not in seen:  # new, or it runs another program now
             environment = set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
             # what we were given ourselves, nobody gave away
-            seen |= {arguments, b"\0".join(sorted(environment - self._given))}
+            seen[arguments] = b"\0".join(sorted(environment - self._given))
 
     def _look_at_files(self) -> None:
         for path, mode in walk(self._folder):
@@ -415,9 +416,10 @@ class Scanner:
         yield "output", output
         yield "log", log.read_bytes() if log.exists() else b""
         for shown in sampler.processes.values():
-            program = next((Path(d.split(b"\0")[0].decode()).name for d in shown), "")
-            for data in shown:
-                yield f"arguments or environment of {program}", data
+            for arguments, environment in shown.items():
+                program = Path(arguments.split(b"\0")[0].decode(errors="replace")).name
+                yield f"arguments of {program}", arguments
+                yield f"environment of {program}", environment
         for name, data in sampler.open_files.items():
             if Path(name) != log:  # whose mode is Ansible's; what is in it was looked through
                 yield f"file that others may read {Path(name).name}", data
