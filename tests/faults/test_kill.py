@@ -88,7 +88,6 @@ def test_a_worker_ends_with_its_controller(sandbox: dict[str, Any], tmp_path: Pa
         )
 
 
-def test_many_kills(place: Range, full: bool, seed: int) -> None:
-    if not full:
-        return
+@pytest.mark.full
+def test_many_kills(place: Range, seed: int) -> None:
     assert campaign(place, first_runs=20, removals=10, seed=seed) == 0

@@ -84,19 +84,15 @@ def two(sandbox: dict[str, Any]) -> Iterator[dict[str, Any]]:
     scale(before)
 
 
-def test_two_clusters_with_one_keycloak_at_once(
-    sandbox: dict[str, Any], tmp_path: Path, full: bool, request: pytest.FixtureRequest
-) -> None:
-    if not full:
-        return  # the fleet's tests run clusters at once, from one controller
-    record = request.getfixturevalue("two")
-    hosts = [cluster["name"] for cluster in record["clusters"]]
+@pytest.mark.full  # the fleet's tests run clusters at once too, from one controller
+def test_two_clusters_with_one_keycloak_at_once(two: dict[str, Any], tmp_path: Path) -> None:
+    hosts = [cluster["name"] for cluster in two["clusters"]]
     play(REMOVE, tmp_path)
-    gone = {host: dump(record, host) for host in hosts}
+    gone = {host: dump(two, host) for host in hosts}
     alone: dict[str, Any] = {}
     for host in hosts:  # each on its own
         play(SITE, tmp_path, "-l", host)
-        alone[host] = dump(record, host)
+        alone[host] = dump(two, host)
         play(REMOVE, tmp_path, "-l", host)
     running = {host: begin(tmp_path, host, host=host) for host in hosts}
     for host, one in running.items():
@@ -104,7 +100,7 @@ def test_two_clusters_with_one_keycloak_at_once(
         assert end.code == 0, end.output[-6000:]
         assert report(tmp_path, host, host)["ok"]
     for host in hosts:
-        at_once = dump(record, host)
+        at_once = dump(two, host)
         # what the other one has in Keycloak is there too
         ours = {name: at_once.get(name) for name in alone[host] if name not in gone[host]}
         wanted = {name: state for name, state in alone[host].items() if name in ours}
