@@ -275,6 +275,7 @@ def test_all_but_a_creation_is_the_same_twice(
         lambda: kube.replace(LEASE),
         lambda: kube.patch(path, {}),
         lambda: kube.delete(path),
+        lambda: kube.request("POST", path, LEASE, {"dryRun": "All"}),
     ]
     for act in acts:
         server.script, server.seen = [fault, (200, {}, b"{}")], []
