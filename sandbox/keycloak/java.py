@@ -40,7 +40,7 @@ def major(home: Path) -> int:
 
 def is_too_new(keycloak: str) -> bool:
     """Whether that version of Keycloak needs an older Java than the newest."""
-    return bool(keycloak) and tuple(map(int, keycloak.split(".")[:2])) < (26, 6)
+    return tuple(map(int, keycloak.split(".")[:2])) < (26, 6)
 
 
 def newest(limit: int = 1000) -> tuple[Path, int] | None:

@@ -180,7 +180,21 @@ def test_the_newest_java_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_an_old_java_means_the_one_from_pypi(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(java, "newest", lambda: (Path("/usr/lib/jvm/17"), 17))
-    assert fetch.java_home() == CACHE / "java"
+    assert fetch.java_home("26.7.4") == CACHE / "java"
+
+
+def test_an_older_keycloak_gets_an_older_java(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("17.0.15", "25.0.1"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "release").write_text(f'JAVA_VERSION="{version}"\n')
+    monkeypatch.setattr(java, "candidates", lambda: [tmp_path / "17.0.15", tmp_path / "25.0.1"])
+    assert fetch.java_home("26.7.4") == tmp_path / "25.0.1"
+    assert fetch.java_home("24.0.5") == tmp_path / "17.0.15"
+    monkeypatch.setattr(java, "candidates", lambda: [tmp_path / "25.0.1"])
+    with pytest.raises(SandboxError, match="needs Java 17 to 21"):
+        fetch.java_home("24.0.5")
 
 
 # --- lock, errors, artifacts ----------------------------------------------------------------------
