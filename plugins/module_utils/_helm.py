@@ -176,6 +176,8 @@ class Helm:
     timeout: int = 600
     hide: t.Collection[str] = ()
     server: str = ""
+    hide_too: t.Collection[str] = ()
+    """Texts that may be secrets: hidden in messages only, so that they spoil nothing else."""
 
     def upgrade(
         self,
@@ -297,10 +299,24 @@ class Helm:
         """Helm's own message without its log lines and without secrets."""
         noise = re.compile(r"level=|time=|WARNING:|[WIE]\d{4} ")
         lines = [line for line in errors.splitlines() if line and not noise.match(line)]
-        text = " ".join(lines or errors.splitlines())[-800:].removeprefix("Error: ")
-        for secret in sorted(filter(None, self.hide), key=len, reverse=True):
-            text = text.replace(secret, SECRET)
-        return text or "helm gave no reason"
+        text = " ".join(lines or errors.splitlines())
+        # before it is cut: a half of a secret would no longer be known as one
+        shapes = {
+            shape for secret in (*self.hide, *self.hide_too) if secret for shape in _shapes(secret)
+        }
+        for shape in sorted(shapes, key=len, reverse=True):
+            text = text.replace(shape, SECRET)
+        return text[-800:].removeprefix("Error: ") or "helm gave no reason"
+
+
+def _shapes(secret: str) -> t.Set[str]:
+    """How a template may print a secret: as it is, in JSON, as Go writes JSON, in base64."""
+    quoted = json.dumps(secret, ensure_ascii=False)[1:-1]
+    in_go = quoted
+    for sign in "&<>":
+        in_go = in_go.replace(sign, f"\\u{ord(sign):04x}")
+    encoded = base64.b64encode(secret.encode()).decode()
+    return {secret, quoted, in_go, encoded, secret.replace("\n", " ")}
 
 
 def _environment() -> t.Dict[str, str]:

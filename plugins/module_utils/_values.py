@@ -270,3 +270,15 @@ def veiled(values: t.Any, mine: t.Any, twin: t.Any, new: str) -> t.Any:
     if isinstance(values, str) and values:
         return SECRET if values == twin else new
     return values
+
+
+def texts(values: t.Any, shortest: int = 8) -> t.Iterator[str]:
+    """The texts in some values that are long enough to be a secret, in characters."""
+    if isinstance(values, t.Mapping):
+        for value in values.values():
+            yield from texts(value, shortest)
+    elif isinstance(values, list):
+        for value in values:
+            yield from texts(value, shortest)
+    elif isinstance(values, str) and len(values) >= shortest:
+        yield values

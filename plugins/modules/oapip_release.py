@@ -312,7 +312,12 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
 )
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import GENERATED, result
 from ansible_collections.eoepca.oapip.plugins.module_utils._rollout import summary
-from ansible_collections.eoepca.oapip.plugins.module_utils._values import Bucket, Settings, build
+from ansible_collections.eoepca.oapip.plugins.module_utils._values import (
+    Bucket,
+    Settings,
+    build,
+    texts,
+)
 
 
 def _store() -> t.Dict[str, t.Any]:
@@ -472,6 +477,7 @@ def run(params: Params, ctx: Context) -> Result:
         params["wait_timeout"],
         ctx.secrets,
         kube.host,
+        tuple(texts(params["values"])),
     )
     deployer = Deployer(kube, helm, ctx, settings.namespace, params["wait_timeout"])
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets as random_secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -113,6 +114,16 @@ def test_files_below_a_closed_folder_are_closed(tmp_path: Path) -> None:
 
 
 # -- the product does not --------------------------------------------------------------------------
+
+
+def loud_chart(folder: Path) -> Path:
+    """Return a copy of the chart that fails and prints all its values while it does."""
+    chart = ROOT / "sandbox" / "chart" / "zoo-project-dru-0.10.3"
+    copy = shutil.copytree(chart, folder / "zoo-project-dru-0.10.3")
+    (copy / "templates" / "loud.yaml").write_text(
+        "{{ fail (printf `%v %s` .Values (toJson .Values)) }}"
+    )
+    return copy
 
 
 @dataclass(frozen=True)
@@ -232,6 +243,17 @@ def test_repairs_show_nothing(rig: Rig, tmp_path: Path) -> None:
     spotless(rig.run(tmp_path / "repaired", Way(("--diff",), (("oapip_prove", "never"),))))
 
 
+def test_a_chart_that_prints_its_values_when_it_fails(rig: Rig, tmp_path: Path) -> None:
+    given: tuple[tuple[str, Any], ...] = (
+        ("oapip_chart_ref", str(loud_chart(tmp_path))),
+        ("oapip_node_selector", {}),
+    )
+    scan = rig.run(
+        tmp_path / "loud", Way(("--diff",), given, code=2, says="upgrading Helm release")
+    )
+    spotless(scan)
+
+
 def test_a_task_that_is_sent_as_a_process_shows_and_leaves_nothing(
     rig: Rig, tmp_path: Path
 ) -> None:
@@ -246,7 +268,7 @@ def test_a_task_that_is_sent_as_a_process_shows_and_leaves_nothing(
     password = "{{ oapip_lab_users[0].password }}"
     user = {"username": "carol", "password": password, "email": "carol@proof.invalid"}
     client = {"client_id": "oapip-cli", "secret": "{{ oapip_lab_users[0].password }}"}
-    tasks = [
+    tasks: list[dict[str, Any]] = [
         {"eoepca.oapip.keycloak_user": {**login, **user}},
         {"eoepca.oapip.keycloak_user": {**login, **user, "email": "c@proof.invalid"}},
         {"eoepca.oapip.keycloak_client": {**login, **client}, "check_mode": True},

@@ -682,6 +682,22 @@ def test_a_waiting_container_tells_its_name_image_and_message() -> None:
     assert trouble.message == "container c, image i:1: no such image"
 
 
+@pytest.mark.parametrize("secret", ["hush", 'h"u\\s&h<é', "h" * 900])
+def test_helm_tells_no_secret_however_its_templates_print_it(tmp_path: Path, secret: str) -> None:
+    in_go = json.dumps(secret, ensure_ascii=False).replace("&", "\\u0026").replace("<", "\\u003c")
+    encoded = base64.b64encode(secret.encode()).decode()
+    said = tmp_path / "said"
+    said.write_text(f"Error: {secret} {in_go} {json.dumps(secret, ensure_ascii=False)} {encoded}")
+    program = tmp_path / "helm"
+    program.write_text(f"#!/bin/sh\ncat {said} >&2\nexit 1\n")
+    program.chmod(0o700)
+    at = ("zoo", "here", str(program))
+    for helm in (Helm(*at, hide=[secret]), Helm(*at, hide_too=[secret])):
+        with pytest.raises(OapipError) as caught:
+            helm.uninstall()
+        assert '<secret> "<secret>" "<secret>" <secret>' in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("said", "cure"),
     [
