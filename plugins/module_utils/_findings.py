@@ -100,8 +100,7 @@ def fail(check: str, message: str, about: str = "", cure: str = "") -> Findings:
 
 def from_error(check: str, error: OapipError, about: str = "") -> Findings:
     """Return the finding of a check that could not be made."""
-    status = f" (HTTP {error.status})" if error.status is not None else ""
-    return fail(check, f"{error.doing}{status}: {error.reason}", about, error.hint)
+    return fail(check, f"{error.doing}{error.answered}: {error.reason}", about, error.hint)
 
 
 def gather(checks: t.Mapping[str, Check]) -> Findings:

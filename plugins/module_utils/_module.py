@@ -73,10 +73,15 @@ class OapipError(Exception):
     def __str__(self) -> str:
         return self.text()  # a hint that was given later is told too
 
+    @property
+    def answered(self) -> str:
+        """Status and server in parentheses, where there was an answer."""
+        by = f" from {self.server}" if self.server else ""
+        return f" (HTTP {self.status}{by})" if self.status is not None else ""
+
     def text(self) -> str:
         """One sentence for ``msg``: doing, status, server, reason, cure."""
-        by = f" from {self.server}" if self.server else ""
-        status = f" (HTTP {self.status}{by})" if self.status is not None else ""
+        status = self.answered
         if "\n" in self.reason:  # a list, one line each
             return f"{self.doing}{status}:{self.reason.rstrip()}\n{self.hint}".rstrip()
         hint = f" {self.hint}" if self.hint else ""

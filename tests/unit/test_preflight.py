@@ -27,7 +27,7 @@ Json = dict[str, Any]
 
 def test_one_broken_check_hides_no_other() -> None:
     def refuse() -> _findings.Findings:
-        raise OapipError("reading x", "denied", "Ask.", 403)
+        raise OapipError("reading x", "denied", "Ask.", 403, server="https://there")
 
     def defect() -> _findings.Findings:
         raise ZeroDivisionError
@@ -38,7 +38,7 @@ def test_one_broken_check_hides_no_other() -> None:
     assert [finding.check for finding in found] == ["a", "b", "c"]
     text = _findings.summary(found, {"host": "my_host"})
     assert text.startswith("3 things have to be mended")
-    assert "- a: reading x (HTTP 403): denied. Ask." in text
+    assert "- a: reading x (HTTP 403 from https://there): denied. Ask." in text
     assert "this is a defect" in text
     assert "- c [my_host]: missing. Make it." in text
 
