@@ -28,6 +28,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _deps, _postrender, _tether
+from ansible_collections.eoepca.oapip.plugins.module_utils._cache import Cache, key_of
 from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Obj
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import SECRET
@@ -35,6 +36,8 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._plan import SECRET
 SECRET_TYPE = "helm.sh/release.v1"
 HISTORY = 5
 OLDEST = (3, 14)
+VERSION_SECONDS = 600.0
+"""How long the version of one and the same file is taken as known."""
 API_FAULTS = re.compile(
     r"(read|write|dial) tcp |connection re|EOF|TLS handshake|i/o timeout|deadline exceeded"
     r"|InternalError|[Ss]ervice *[Uu]navailable|TooManyRequests|Unauthorized|unable to decode"
@@ -178,6 +181,7 @@ class Helm:
     server: str = ""
     hide_too: t.Collection[str] = ()
     """Texts that may be secrets: hidden in messages only, so that they spoil nothing else."""
+    cache: Cache = field(default_factory=Cache)
 
     def upgrade(
         self,
@@ -213,8 +217,7 @@ class Helm:
 
         :raises OapipError: it is missing, or too old.
         """
-        doing = "asking helm for its version"
-        text = self._call(["version", "--template", "{{.Version}}"], doing)
+        text, _until = self.cache.once(self._program(), self._ask_version)
         found = tuple(int(part) for part in re.findall(r"\d+", text)[:2])
         if found < OLDEST:
             raise OapipError(
@@ -223,6 +226,19 @@ class Helm:
                 "Install Helm 3.14 or newer, or set helm_binary.",
             )
         return found
+
+    def _ask_version(self) -> t.Tuple[str, float]:
+        doing = "asking helm for its version"
+        return self._call(["version", "--template", "{{.Version}}"], doing), VERSION_SECONDS
+
+    def _program(self) -> str:
+        """The key of this very file, so that another one in its place is asked anew."""
+        path = shutil.which(self.binary) or self.binary
+        try:
+            about = os.stat(path)
+        except OSError:
+            return key_of("helm", path)
+        return key_of("helm", path, about.st_ino, about.st_size, about.st_mtime_ns)
 
     def _force(self) -> t.List[str]:
         """Helm 4 applies on the server: a field that somebody else changed is taken back."""

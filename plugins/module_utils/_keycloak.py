@@ -27,6 +27,7 @@ import typing as t
 from urllib.parse import quote, urlsplit
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _http
+from ansible_collections.eoepca.oapip.plugins.module_utils._cache import key_of
 from ansible_collections.eoepca.oapip.plugins.module_utils._deps import keycloak, requests, require
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
@@ -40,6 +41,17 @@ R = t.TypeVar("R")
 
 MASKED = "**********"
 """What Keycloak 26.8 shows instead of a secret to who may only view: unknown, never written."""
+
+ACCOUNT = (
+    "server_url",
+    "auth_realm",
+    "auth_client_id",
+    "auth_client_secret",
+    "auth_username",
+    "auth_password",
+    "ca_path",
+)
+"""The options that a token depends on, beside whether the server has to prove itself."""
 
 PARALLEL = 8
 ATTEMPTS = 3
@@ -105,6 +117,8 @@ class Keycloak:
             params.get("auth_client_secret"),
         )
         self._wire = _Wire(self._openid.connection)
+        trusted = params.get("validate_certs") is not False
+        self._account = key_of(trusted, *(params.get(name) or "" for name in ACCOUNT))
 
     def _login_client(self, realm: str, client_id: str, secret: t.Optional[str]) -> t.Any:
         verify: t.Union[bool, str] = self._params.get("ca_path") or True
@@ -259,15 +273,19 @@ class Keycloak:
             headers = self._openid.connection.headers
             if time.monotonic() >= self._expires:
                 headers.pop("Authorization", None)
-                token = self._log_in()
-                # renewed at 80 % of its life, so that it does not end between here and the server
-                self._expires = time.monotonic() + 0.8 * float(token.get("expires_in", 60))
+                token, self._expires = self.ctx.cache.once(self._account, self._fresh_token)
                 headers["Content-Type"] = "application/json"
-                headers["Authorization"] = f"Bearer {token['access_token']}"
+                headers["Authorization"] = f"Bearer {token}"
             return str(headers["Authorization"])
+
+    def _fresh_token(self) -> t.Tuple[str, float]:
+        token = self._log_in()
+        # renewed at 80 % of its life, so that it does not end between here and the server
+        return str(token["access_token"]), 0.8 * float(token.get("expires_in", 60))
 
     def _forget(self, token: str) -> None:
         with self._lock:
+            self.ctx.cache.forget(self._account, token.partition(" ")[2])
             if self._openid.connection.headers.get("Authorization") == token:
                 self._expires = 0.0
 

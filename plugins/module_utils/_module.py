@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.eoepca.oapip.plugins.module_utils._cache import Cache
+
 try:
     from ansible.module_utils.secrets import register_secret as _register_secret
 except ImportError:  # ansible-core < 2.22 has no secret registry
@@ -109,6 +111,7 @@ class Context:
     progress: t.Callable[[str], None] = lambda _line: None
     warn: t.Callable[[str], None] = lambda _line: None
     secrets: t.Set[str] = field(default_factory=set)
+    cache: Cache = field(default_factory=Cache)
 
     def say(self, line: str) -> None:
         """Tell progress: one line, once per change, never a secret."""

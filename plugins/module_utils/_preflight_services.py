@@ -162,13 +162,14 @@ def blame_store(error: OapipError) -> str:
 # ---------------------------------------------------------------------- helm and the chart
 
 
-def helm_and_chart(params: Params) -> Findings:
+def helm_and_chart(params: Params, ctx: Context) -> Findings:
     """Find helm, then the chart, as oapip_release will."""
     helm = _helm.Helm(
         params["release_name"],
         params["namespace"],
         params["helm_binary"],
         timeout=HELM_SECONDS,
+        cache=ctx.cache,
     )
     found: Findings = []
     usable = True

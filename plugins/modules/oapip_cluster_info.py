@@ -506,7 +506,7 @@ def run(params: Params, ctx: Context) -> Result:
     checks: t.Dict[str, _findings.Check] = {
         "cluster": functools.partial(cluster_checks, params, facts),
         **_preflight_services.stores(params),
-        "helm": functools.partial(_preflight_services.helm_and_chart, params),
+        "helm": functools.partial(_preflight_services.helm_and_chart, params, ctx),
     }
     if params["keycloak"]:
         checks["Keycloak"] = functools.partial(_preflight_services.keycloak, params, ctx)

@@ -478,6 +478,7 @@ def run(params: Params, ctx: Context) -> Result:
         ctx.secrets,
         kube.host,
         tuple(texts(params["values"])),
+        ctx.cache,
     )
     deployer = Deployer(kube, helm, ctx, settings.namespace, params["wait_timeout"])
     try:

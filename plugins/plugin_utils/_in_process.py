@@ -26,8 +26,12 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     OapipError,
     unexpected,
 )
+from ansible_collections.eoepca.oapip.plugins.plugin_utils._shared import Shared
 
 display = Display()
+
+SHARED = Shared()
+"""Made here, in Ansible's own process, so that all workers of the run have the same."""
 
 RENEW_AFTER = 60.0
 """Seconds after which a task renews the lock of its run: short runs never ask."""
@@ -107,6 +111,7 @@ class InProcessAction(ActionBase):
             progress=lambda line: display.display(line, stderr=True),
             warn=display.warning,
             secrets={str(value) for value in checked._no_log_values},
+            cache=SHARED,
         )
         for secret in list(ctx.secrets):
             ctx.secret(secret)
