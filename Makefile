@@ -5,7 +5,7 @@ RUN = $(SANDBOX) run requirements.txt sandbox/requirements.txt tests/requirement
 export CLUSTERS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down clean status summary venv test test-faults lint unit component molecule
+.PHONY: help demo up down clean status summary venv test test-faults bench lint unit component molecule
 
 help:  ## this list
 	@echo "make <target>"
@@ -33,10 +33,13 @@ venv:  ## the Python environment only
 	@$(RUN) -c ''
 
 test: lint molecule  ## every check of the project: lint, molecule, then unit, component and (short) fault tests
-	@$(RUN) -m pytest -q tests/unit tests/component tests/faults
+	@$(RUN) -m pytest -q tests/unit tests/component tests/faults tests/bench
 
 test-faults: up  ## kills, drift, faults, leaks, two at once: in full (SEED=7 repeats a run)
 	@$(RUN) -m pytest -q tests/faults --full $(if $(SEED),--seed $(SEED))
+
+bench: up  ## what a task, a run and a fleet of 50 cost, held against the budgets (BENCH="converged --rounds 5")
+	@$(RUN) -m tests.bench $(BENCH)
 
 lint:  ## sanity, ansible-lint, ruff, mypy, documentation, licences, the built artifact
 	@$(PYTHON) -m tests.lint

@@ -6,7 +6,6 @@ import collections
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -82,11 +81,12 @@ class Site:
         """Run it, its results as data."""
         return good(run_playbook(SITE, self._folder, *self.options, environment=environment))
 
-    def cost(self, *, memory: bool = False, **environment: str) -> Cost:
+    def cost(self, environment: Mapping[str, str] | None = None, *, memory: bool = False) -> Cost:
         """Run it and measure."""
+        config = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
         return measure.run(
             [str(ANSIBLE), *self.options, str(SITE)],
-            {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **environment},
+            {**os.environ, **config, **(environment or {})},
             self._folder / "site.txt",
             memory=memory,
         )
@@ -155,7 +155,7 @@ def compare(sandbox: Mapping[str, Any], folder: Path, rounds: int) -> Iterator[B
     baseline.run()
     yield from count(sandbox, folder, baseline.run).rows("stock modules", limits=False)
     site = Site(folder, "-l", CLUSTER)
-    ours, theirs = measure.by_turns(rounds, partial(site.cost), baseline.cost)
+    ours, theirs = measure.by_turns(rounds, site.cost, baseline.cost)
     for who, one in (("site.yml", ours), ("stock modules", theirs)):
         yield Budget(f"{who}: wall time", one.wall, "s")
         yield Budget(f"{who}: CPU time", one.cpu, "s")
