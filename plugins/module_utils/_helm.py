@@ -41,7 +41,7 @@ VERSION_SECONDS = 600.0
 API_FAULTS = re.compile(
     r"(read|write|dial) tcp |connection re|EOF|TLS handshake|i/o timeout|deadline exceeded"
     r"|InternalError|[Ss]ervice *[Uu]navailable|TooManyRequests|Unauthorized|unable to decode"
-    r"|unexpected (error|end of JSON)|an error on the server|invalid character|couldn't get version"
+    r"|unexpected (error|end of JSON)|an error on the server|invalid character|serializer for"
 )
 """What helm says when the API server fails it, not the chart."""
 PLUGIN = "oapip"

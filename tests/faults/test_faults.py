@@ -7,6 +7,7 @@ a write of every stage: from nothing, run again until all is there, and on a con
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import re
@@ -174,22 +175,20 @@ class Bench:
         return [("oapip_process", process)], [("oapip_process", {**process, "state": "absent"})]
 
 
-@pytest.fixture(scope="module", params=SERVERS)
-def bench(
-    request: pytest.FixtureRequest,
-    sandbox: dict[str, Any],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Bench]:
-    """Each server in turn, with a namespace for what goes to the API server."""
+@pytest.fixture(scope="module")
+def benches(
+    sandbox: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Bench]]:
+    """A bench for each server, and a namespace for what goes to the API server."""
     admin = Kube.connect(sandbox["clusters"][0]["admin_kubeconfig"])
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAME}}
-    if request.param == "kubernetes":
-        admin.apply(space)
+    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAME}})
     try:
-        with Proxy(sandbox, request.param, tmp_path_factory.mktemp(request.param)) as proxy:
-            made = Bench(sandbox, proxy)
+        with contextlib.ExitStack() as stack:
+            proxies = [Proxy(sandbox, name, tmp_path_factory.mktemp(name)) for name in SERVERS]
+            made = {one.server: Bench(sandbox, stack.enter_context(one)) for one in proxies}
             yield made
-            made.reset()
+            for bench in made.values():
+                bench.reset()
     finally:
         admin.delete(url_of("Namespace", name=NAME))
         admin.close()
@@ -234,9 +233,12 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize(("bench", "kind"), CELLS, indirect=["bench"])
-def test_one_fault(bench: Bench, sandbox: dict[str, Any], kind: str, full: bool) -> None:
+@pytest.mark.parametrize(("server", "kind"), CELLS)
+def test_one_fault(
+    benches: dict[str, Bench], sandbox: dict[str, Any], server: str, kind: str, full: bool
+) -> None:
     """At the first write of a first call, then at the first read of a call with nothing to do."""
+    bench = benches[server]
     bench.reset()
     for match in (WRITE, READ):
         fault = Fault(kind, match, times=1, seconds=30.0 if full else 2.0, retry_after=2)
@@ -252,8 +254,12 @@ def test_one_fault(bench: Bench, sandbox: dict[str, Any], kind: str, full: bool)
         assert bench.writes() == []
 
 
-def test_an_answer_is_lost_at_every_write(bench: Bench, sandbox: dict[str, Any]) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_an_answer_is_lost_at_every_write(
+    benches: dict[str, Bench], sandbox: dict[str, Any], server: str
+) -> None:
     """Whichever write it was that happened without our knowing: the next run carries on."""
+    bench = benches[server]
     bench.reset()
     bench.run()
     count = len(bench.writes())
