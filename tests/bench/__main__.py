@@ -43,9 +43,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="times that each thing is measured")
     parser.add_argument("--clusters", type=int, default=50, help="size of the fleet")
     parser.add_argument("--keep", action="store_true", help="leave the fleet for the next bench")
-    parser.add_argument(
-        "--quick", action="store_true", help="once, no baseline, no fleet"
-    )
+    parser.add_argument("--quick", action="store_true", help="once, no baseline, no fleet")
     args = parser.parse_args()
     if wrong := set(args.parts) - set(PARTS):
         parser.error(f"no part {', '.join(sorted(wrong))}: there are {', '.join(PARTS)}")

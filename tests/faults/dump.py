@@ -432,7 +432,9 @@ def _groups(
 def _authorization(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings with everything under its name; lists in strings are sets."""
     for policy in settings.get("policies", []):
-        config = policy.get("config", {})
+        # a PUT leaves the empty text where an import leaves nothing
+        config = {key: value for key, value in policy.get("config", {}).items() if value != ""}
+        policy["config"] = config
         for key, value in config.items():
             if isinstance(value, str) and value.startswith("["):
                 config[key] = sorted(json.loads(value), key=json.dumps)
