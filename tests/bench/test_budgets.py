@@ -12,7 +12,7 @@ from tests.bench.measure import Budget, Cost, by_turns, table
 def test_a_noop_task_in_the_worker_costs_a_quarter_of_a_child_process(
     sandbox: dict[str, Any], tmp_path: Path
 ) -> None:
-    rows = list(modules.measure(sandbox, tmp_path, rounds=1))
+    rows = list(modules.measure(sandbox, tmp_path, rounds=2))
     assert len(rows) == len(modules.MODULES)
     assert [row.what for row in rows if not row.kept] == [], table(rows)
 
