@@ -2,7 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The one way to Keycloak: python-keycloak gives the connection and the token, the rest is here.
+"""The one way to Keycloak: `_keycloak_login` gives the connection and the token, the rest is here.
 
     kc = connect(params, ctx)                        # no request yet; the first one logs in
     kc.request("GET", "clients", query={"clientId": "x"})
@@ -24,11 +24,17 @@ import json
 import threading
 import time
 import typing as t
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _http
 from ansible_collections.eoepca.oapip.plugins.module_utils._cache import key_of
-from ansible_collections.eoepca.oapip.plugins.module_utils._deps import keycloak, requests, require
+from ansible_collections.eoepca.oapip.plugins.module_utils._deps import require
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_login import (
+    NO_SUCH_PATH,
+    PARALLEL,
+    WRONG_URL,
+    Login,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     OapipError,
@@ -53,45 +59,8 @@ ACCOUNT = (
 )
 """The options that a token depends on, beside whether the server has to prove itself."""
 
-PARALLEL = 8
 ATTEMPTS = 3
 """Plans a call makes at most: another one where somebody else was faster (409)."""
-
-WRONG_URL = "Check server_url: the base URL, with the path where Keycloak has one (/auth)."
-NOT_KEYCLOAK = "the answer is not Keycloak's"
-NO_SUCH_PATH = "Unable to find matching"  # what the server says of a path that it does not know
-LOGIN_HINTS = {
-    "invalid_grant": "Check auth_username, auth_password and auth_realm.",
-    "invalid_client": "Check auth_client_id and auth_client_secret.",
-    "unauthorized_client": "Check auth_client_id, auth_client_secret and its grants.",
-}
-
-
-class _Wire:
-    """python-keycloak's connection, with the face of a ``requests.Session``.
-
-    Its errors hide the cause and its headers are shared, so both are handled here.
-    """
-
-    def __init__(self, connection: t.Any) -> None:
-        self.connection = connection
-        self.verify = connection.verify
-
-    def request(
-        self, method: str, url: str, data: t.Optional[str] = None, **kwargs: t.Any
-    ) -> t.Any:
-        call = getattr(self.connection, f"raw_{method.lower()}")
-        arguments = (url,) if method == "GET" else (url, data)
-        try:
-            response = call(*arguments, **(kwargs.get("params") or {}))
-        except keycloak.exceptions.KeycloakConnectionError as error:
-            raise error.__cause__ or error from None
-        if response.history:
-            there = urlsplit(response.url)
-            raise requests.exceptions.InvalidURL(
-                f"the server sends callers on to {there.scheme}://{there.netloc}"
-            )
-        return response
 
 
 class Keycloak:
@@ -111,32 +80,14 @@ class Keycloak:
         self._params = params
         self._expires = 0.0
         self._lock = threading.Lock()
-        self._openid = self._login_client(
+        self._login = Login(
+            params,
             params.get("auth_realm") or "master",
             params.get("auth_client_id") or "admin-cli",
             params.get("auth_client_secret"),
         )
-        self._wire = _Wire(self._openid.connection)
         trusted = params.get("validate_certs") is not False
         self._account = key_of(trusted, *(params.get(name) or "" for name in ACCOUNT))
-
-    def _login_client(self, realm: str, client_id: str, secret: t.Optional[str]) -> t.Any:
-        verify: t.Union[bool, str] = self._params.get("ca_path") or True
-        if self._params.get("validate_certs") is False:
-            verify = False
-            import urllib3
-
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        return keycloak.KeycloakOpenID(
-            server_url=f"{self.url}/",
-            realm_name=quote(realm, safe=""),
-            client_id=client_id,
-            client_secret_key=secret,
-            verify=verify,
-            timeout=self.timeout,
-            max_retries=0,
-            pool_maxsize=PARALLEL,
-        )
 
     # ------------------------------------------------------------------ requests
 
@@ -198,7 +149,7 @@ class Keycloak:
         for attempt in (1, 2):
             token = self._token()
             response = _http.send(
-                self._wire,
+                self._login.wire,
                 method,
                 f"{self.url}/{parts}",
                 self._at(doing),
@@ -270,7 +221,7 @@ class Keycloak:
 
     def _token(self) -> str:
         with self._lock:
-            headers = self._openid.connection.headers
+            headers = self._login.headers
             if time.monotonic() >= self._expires:
                 headers.pop("Authorization", None)
                 token, self._expires = self.ctx.cache.once(self._account, self._fresh_token)
@@ -286,7 +237,7 @@ class Keycloak:
     def _forget(self, token: str) -> None:
         with self._lock:
             self.ctx.cache.forget(self._account, token.partition(" ")[2])
-            if self._openid.connection.headers.get("Authorization") == token:
+            if self._login.headers.get("Authorization") == token:
                 self._expires = 0.0
 
     def _log_in(self) -> Json:
@@ -302,7 +253,7 @@ class Keycloak:
                 "Give auth_username and auth_password, or auth_client_id and auth_client_secret.",
             )
         who = username or params.get("auth_client_id")
-        return self._grant(self._openid, username, password, f"logging in as {who} (realm {realm})")
+        return self._login.token(username, password, f"logging in as {who} (realm {realm})")
 
     def user_token(
         self, client_id: str, username: str, password: str, secret: t.Optional[str] = None
@@ -311,29 +262,9 @@ class Keycloak:
 
         :raises OapipError: wrong password, or a client that may not do this.
         """
-        client = self._login_client(self.realm, client_id, secret)
+        login = Login(self._params, self.realm, client_id, secret)
         doing = f"getting a token for {username} with client {client_id} (realm {self.realm})"
-        token = self._grant(client, username, password, doing)["access_token"]
-        return self.ctx.secret(str(token))
-
-    def _grant(
-        self, openid: t.Any, username: t.Optional[str], password: t.Optional[str], doing: str
-    ) -> Json:
-        """Ask for a token; a refusal is never repeated, as it counts towards a lock-out."""
-        path = urlsplit(f"{self.url}/realms/{openid.realm_name}/protocol/openid-connect/token").path
-        where = f"{doing} at Keycloak"
-
-        try:
-            answer = _http.send(
-                _Login(openid, username, password), "GET", f"{self.url}{path}", where
-            )
-        except keycloak.exceptions.KeycloakError as error:
-            raise _refused(error, where, path, _http.server_of(self.url)) from None
-        except TypeError:  # no token but a page, or half an answer
-            raise OapipError(
-                where, NOT_KEYCLOAK, WRONG_URL, 200, path, server=_http.server_of(self.url)
-            ) from None
-        return t.cast("Json", answer.token)
+        return self.ctx.secret(str(login.token(username, password, doing)["access_token"]))
 
     # ------------------------------------------------------------------ UMA
 
@@ -474,54 +405,6 @@ class Keycloak:
             "users": {str(one["username"]).lower() for one in seen["users"]},
             "clients": {str(one["clientId"]) for one in seen["clients"]},
         }
-
-
-class _Token(t.NamedTuple):
-    """A good login in the shape that :func:`_http.send` looks at."""
-
-    token: Json
-    status_code: int = 200
-    headers: t.Mapping[str, str] = {}
-
-
-class _Login:
-    """python-keycloak's login with the face of a session, so that :func:`_http.send` repeats it."""
-
-    def __init__(self, openid: t.Any, username: t.Optional[str], password: t.Optional[str]) -> None:
-        self.verify = openid.connection.verify
-        self.openid = openid
-        self.username = username or ""
-        self.password = password or ""
-
-    def request(self, method: str, url: str, **kwargs: t.Any) -> _Token:
-        """Log in once; the arguments are those of the request that this stands for."""
-        del method, url, kwargs
-        grant = "password" if self.username else "client_credentials"
-        try:
-            return _Token(self.openid.token(self.username, self.password, grant_type=grant))
-        except keycloak.exceptions.KeycloakConnectionError as error:
-            raise error.__cause__ or error from None
-        except keycloak.exceptions.KeycloakError as error:
-            if error.response_code not in _http.TRANSIENT:
-                raise
-            said = f"the server answers {error.response_code}"
-            raise requests.exceptions.ConnectionError(said) from None
-
-
-def _refused(error: t.Any, where: str, path: str, server: str) -> OapipError:
-    """Return the error for a login that the server refused, in its own words."""
-    try:
-        body = json.loads(error.response_body or b"")
-    except ValueError:
-        hint = WRONG_URL
-        return OapipError(where, NOT_KEYCLOAK, hint, error.response_code, path, server=server)
-    hint = LOGIN_HINTS.get(str(body.get("error")), "")
-    said = _http.words(body)
-    if error.response_code == 404:
-        hint = WRONG_URL if NO_SUCH_PATH in said else "Check auth_realm."
-    elif "not fully set up" in said:
-        hint = "The account lacks an email, a name or an action that its owner has to do first."
-    return OapipError(where, said or "refused", hint, error.response_code, path, server=server)
 
 
 def role_for(method: str, segments: t.Sequence[str]) -> str:
