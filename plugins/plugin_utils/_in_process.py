@@ -10,6 +10,7 @@ stand for the target (another connection, become, async, environment), the modul
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import time
 import typing as t
@@ -52,6 +53,13 @@ class InProcessAction(ActionBase):
     _requires_connection = False
     needs_lock = True
     """Whether the module may only begin while the run's lock, if it has one, is still its own."""
+
+    def __init_subclass__(cls) -> None:
+        """Leave what was imported out of all later garbage collections of Ansible's process.
+
+        Its workers are forks: a collection in one would copy every page that they share with it.
+        """
+        gc.freeze()
 
     def run(
         self, tmp: t.Optional[str] = None, task_vars: t.Optional[t.Dict[str, t.Any]] = None
