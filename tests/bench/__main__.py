@@ -64,11 +64,13 @@ def main() -> int:
             ),
         }
         wanted = args.parts or (PARTS[:2] if args.quick else PARTS)
-        rows = []
-        for part in wanted:
-            print(f"bench: {part} ...", file=sys.stderr, flush=True)
-            rows += list(every[part]())
-    print(measure.table(rows))
+        rows: list[Budget] = []
+        try:
+            for part in wanted:
+                print(f"bench: {part} ...", file=sys.stderr, flush=True)
+                rows.extend(every[part]())
+        finally:  # what was measured before something failed
+            print(measure.table(rows))
     return 0 if all(row.kept for row in rows) else 1
 
 

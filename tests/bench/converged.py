@@ -137,7 +137,10 @@ def good(done: PlaybookRun) -> PlaybookRun:
     :raises CommandError: it did not.
     """
     if done.code:
-        raise measure.CommandError(done.output[-3000:])
+        failed = [
+            f"{one.host}: {one.result.get('msg')}" for one in done.results if one.status == "failed"
+        ]
+        raise measure.CommandError("\n".join([*failed, done.output[-3000:]]))
     return done
 
 

@@ -142,11 +142,12 @@ def measure(
         cost = measuring.median([site.cost(fleet.environment) for _ in range(rounds)])
         # by itself, as looking at so many processes takes time
         peak = site.cost(fleet.environment, memory=True).pss
+        whole = count >= FORKS
+        what = f"{count} clusters on {os.cpu_count()} cores"
+        seconds, megabytes = (SECONDS, MEGABYTES) if whole else (None, None)
+        yield Budget(f"{what}: wall time a cluster", cost.wall / count, "s", seconds)
+        yield Budget(f"{what}: Ansible's CPU time a cluster", cost.cpu / count, "s")
+        yield Budget(f"{what}: memory of all processes", peak, "MB", megabytes)
     finally:
         if not keep:
             fleet.remove()
-    whole = count >= FORKS
-    what = f"{count} clusters on {os.cpu_count()} cores"
-    yield Budget(f"{what}: wall time a cluster", cost.wall / count, "s", SECONDS if whole else None)
-    yield Budget(f"{what}: Ansible's CPU time a cluster", cost.cpu / count, "s")
-    yield Budget(f"{what}: memory of all processes", peak, "MB", MEGABYTES if whole else None)

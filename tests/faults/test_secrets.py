@@ -157,6 +157,11 @@ WHOLE = {
         variables=(("oapip_keycloak_url", "https://localhost:1"),), code=2, says="localhost:1"
     ),
     "a variable is wrong": Way(variables=(("oapip_contexts", WRONG),), code=2, says="oapip_cont"),
+    "a job fails": Way(
+        variables=(("oapip_prove", "always"), ("oapip_convert_image", "nowhere/none:1")),
+        code=2,
+        says="nowhere/none:1",
+    ),
     "removal, dry": Way(("--check", "--diff"), playbook="playbooks/remove.yml"),
 }
 
