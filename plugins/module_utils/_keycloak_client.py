@@ -379,6 +379,8 @@ def _apply_client(
         if not fresh["publicClient"]:
             fresh["clientAuthenticatorType"] = "client-secret"
         clients[client_id] = kc.create("clients", body=fresh, doing=doing)
+        if fresh.get("authorizationServicesEnabled"):
+            _close(kc, clients[client_id], client_id)
         return
     whole = kc.request("GET", "clients", clients[client_id], doing=f"reading client {client_id}")
     if whole.get("secret") == MASKED:
@@ -392,6 +394,20 @@ def _apply_client(
         have = whole.get("protocolMappers") or []
         whole["protocolMappers"] = _merged_mappers(have, given["mappers"], removed)
     kc.request("PUT", "clients", clients[client_id], body=whole, doing=doing)
+
+
+def _close(kc: Keycloak, client: str, client_id: str) -> None:
+    """Delete what Keycloak up to 26.4 puts into a new client: every path, open to every user."""
+    authz = ("clients", client, "authz", "resource-server")
+    doing = f"closing client {client_id}"
+    for kind in ("permission", "resource", "policy"):
+        name = f"Default {kind.capitalize()}"
+        found = kc.request("GET", *authz, kind, query={"name": name}, doing=doing)
+        if not found:
+            return
+        for one in found:
+            if one["name"] == name:
+                kc.request("DELETE", *authz, kind, one.get("_id") or one["id"], doing=doing)
 
 
 def _merged_mappers(

@@ -2,14 +2,16 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""python-keycloak as :mod:`_keycloak` uses it: a client's connection, and its access tokens.
+"""python-keycloak as :mod:`_keycloak` uses it: the connection of a client, and its access tokens.
 
-Its errors hide the cause, and its login is no request that could be repeated: this mends both.
+Its errors hide the cause, and its own login hides what the server asks for (``Retry-After``) as
+well, so the request for a token is written here.
+
+API: RFC 6749, sections 4.3 and 4.4
 """
 
 from __future__ import annotations
 
-import json
 import typing as t
 from urllib.parse import quote, urlsplit
 
@@ -47,20 +49,19 @@ class Login:
             import urllib3
 
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        self._server = params["server_url"].rstrip("/")
-        self._realm = quote(realm, safe="")
-        self._openid = keycloak.KeycloakOpenID(
-            server_url=f"{self._server}/",
-            realm_name=self._realm,
-            client_id=client_id,
-            client_secret_key=secret,
+        server = params["server_url"].rstrip("/")
+        self._url = f"{server}/realms/{quote(realm, safe='')}/protocol/openid-connect/token"
+        self._client = {"client_id": client_id, **({"client_secret": secret} if secret else {})}
+        self._timeout: int = params.get("timeout") or 30
+        connection = keycloak.ConnectionManager(
+            base_url=f"{server}/",
             verify=verify,
-            timeout=params.get("timeout") or 30,
+            timeout=self._timeout,
             max_retries=0,
             pool_maxsize=PARALLEL,
         )
-        self.wire = _Wire(self._openid.connection)
-        self.headers: t.Dict[str, str] = self._openid.connection.headers
+        self.wire = _Wire(connection)
+        self.headers: t.Dict[str, str] = connection.headers
 
     def token(self, username: t.Optional[str], password: t.Optional[str], doing: str) -> Json:
         """Ask for a token; a refusal is never repeated, as it counts towards a lock-out.
@@ -68,16 +69,29 @@ class Login:
         :param username: None for the client's own account.
         :raises OapipError: refused, unreachable, or not Keycloak.
         """
-        path = urlsplit(f"{self._server}/realms/{self._realm}/protocol/openid-connect/token").path
-        where, server = f"{doing} at Keycloak", _http.server_of(self._server)
-        grant = _Grant(self._openid, username, password)
+        user = {"grant_type": "client_credentials"}
+        if username:
+            user = {"grant_type": "password", "username": username, "password": password or ""}
+        # what the last login left would go along: its token, and the type of another body
+        self.headers.clear()
+        where = f"{doing} at Keycloak"
+        response = _http.send(
+            self.wire,
+            "POST",
+            self._url,
+            where,
+            timeout=self._timeout,
+            retry=True,  # it changes nothing
+            data={**self._client, **user, "scope": "openid"},
+        )
+        if response.status_code != 200:
+            raise _refused(response, where)
         try:
-            answer = _http.send(grant, "GET", f"{self._server}{path}", where)
-        except keycloak.exceptions.KeycloakError as error:
-            raise _refused(error, where, path, server) from None
-        except TypeError:  # no token but a page, or half an answer
-            raise OapipError(where, NOT_KEYCLOAK, WRONG_URL, 200, path, server=server) from None
-        return t.cast("Json", answer.token)
+            token: Json = response.json()
+            token["access_token"]
+        except (ValueError, KeyError, TypeError):  # a page, or half an answer
+            raise _no_keycloak(response, where) from None
+        return token
 
 
 class _Wire:
@@ -87,9 +101,7 @@ class _Wire:
         self.connection = connection
         self.verify = connection.verify
 
-    def request(
-        self, method: str, url: str, data: t.Optional[str] = None, **kwargs: t.Any
-    ) -> t.Any:
+    def request(self, method: str, url: str, data: t.Any = None, **kwargs: t.Any) -> t.Any:
         call = getattr(self.connection, f"raw_{method.lower()}")
         arguments = (url,) if method == "GET" else (url, data)
         try:
@@ -104,49 +116,29 @@ class _Wire:
         return response
 
 
-class _Token(t.NamedTuple):
-    """A good login in the shape that :func:`_http.send` looks at."""
-
-    token: Json
-    status_code: int = 200
-    headers: t.Mapping[str, str] = {}
-
-
-class _Grant:
-    """python-keycloak's login with the face of a session, for :func:`_http.send` to repeat."""
-
-    def __init__(self, openid: t.Any, username: t.Optional[str], password: t.Optional[str]) -> None:
-        self.verify = openid.connection.verify
-        self.openid = openid
-        self.username = username or ""
-        self.password = password or ""
-
-    def request(self, method: str, url: str, **kwargs: t.Any) -> _Token:
-        """Log in once; the arguments are those of the request that this stands for."""
-        del method, url, kwargs
-        grant = "password" if self.username else "client_credentials"
-        try:
-            return _Token(self.openid.token(self.username, self.password, grant_type=grant))
-        except keycloak.exceptions.KeycloakConnectionError as error:
-            raise error.__cause__ or error from None
-        except keycloak.exceptions.KeycloakError as error:
-            if error.response_code not in _http.TRANSIENT:
-                raise
-            said = f"the server answers {error.response_code}"
-            raise requests.exceptions.ConnectionError(said) from None
-
-
-def _refused(error: t.Any, where: str, path: str, server: str) -> OapipError:
+def _refused(response: t.Any, where: str) -> OapipError:
     """Return the error for a login that the server refused, in its own words."""
+    if response.status_code in _http.TRANSIENT:
+        return _http.failed(response, where)
     try:
-        body = json.loads(error.response_body or b"")
+        body = response.json()
     except ValueError:
-        hint = WRONG_URL
-        return OapipError(where, NOT_KEYCLOAK, hint, error.response_code, path, server=server)
+        return _no_keycloak(response, where)
     hint = HINTS.get(str(body.get("error")), "")
     said = _http.words(body)
-    if error.response_code == 404:
+    if response.status_code == 404:
         hint = WRONG_URL if NO_SUCH_PATH in said else "Check auth_realm."
     elif "not fully set up" in said:
         hint = "The account lacks an email, a name or an action that its owner has to do first."
-    return OapipError(where, said or "refused", hint, error.response_code, path, server=server)
+    return _http.failed(response, where, hint)
+
+
+def _no_keycloak(response: t.Any, where: str) -> OapipError:
+    return OapipError(
+        where,
+        NOT_KEYCLOAK,
+        WRONG_URL,
+        response.status_code,
+        urlsplit(response.url).path,
+        server=_http.server_of(response.url),
+    )

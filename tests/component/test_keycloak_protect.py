@@ -43,9 +43,14 @@ def client_id(here: Realm, request: pytest.FixtureRequest) -> str:
     return name
 
 
-def export(here: Realm, client_id: str) -> Json:
+def authz_of(here: Realm, client_id: str) -> tuple[str, ...]:
+    """Return the path of the client's authorization data."""
     uuid = here.kc.client(client_id)["id"]  # type: ignore[index]
-    settings: Json = here.kc.request("GET", "clients", uuid, "authz", "resource-server", "settings")
+    return ("clients", uuid, "authz", "resource-server")
+
+
+def export(here: Realm, client_id: str) -> Json:
+    settings: Json = here.kc.request("GET", *authz_of(here, client_id), "settings")
     return settings
 
 
@@ -131,8 +136,7 @@ def test_settings_are_closed(here: Realm, client_id: str) -> None:
 
 
 def test_what_opens_everything_on_older_servers_is_removed(here: Realm, client_id: str) -> None:
-    uuid = here.kc.client(client_id)["id"]  # type: ignore[index]
-    authz = ("clients", uuid, "authz", "resource-server")
+    authz = authz_of(here, client_id)
     kind = f"urn:{client_id}:resources:default"
     default = {"name": "Default Resource", "type": kind, "uris": ["/*"]}
     here.kc.request("POST", *authz, "resource", body=default)
@@ -148,9 +152,15 @@ def test_what_opens_everything_on_older_servers_is_removed(here: Realm, client_i
     assert "everybody" in [one["name"] for one in export(here, client_id)["policies"]]
 
 
+def test_a_new_client_lets_nobody_in(here: Realm, client_id: str) -> None:
+    """Up to 26.4 Keycloak makes a resource for every path and a permission for all users."""
+    new = export(here, client_id)
+    assert new["resources"] + new["policies"] == []
+    assert not allowed(here, client_id, "carol", "/elsewhere")
+
+
 def test_objects_of_others_survive_everything(here: Realm, client_id: str) -> None:
-    uuid = here.kc.client(client_id)["id"]  # type: ignore[index]
-    authz = ("clients", uuid, "authz", "resource-server")
+    authz = authz_of(here, client_id)
     made = {"name": "hand-made", "uris": ["/hand/*"], "scopes": [{"name": "GET"}]}
     here.kc.request("POST", *authz, "resource", body=made)
     policy = {"name": "regex", "type": "regex", "targetClaim": "sub", "pattern": ".*"}
@@ -244,8 +254,7 @@ def test_a_wrong_decision_fails_with_the_policies(here: Realm, client_id: str) -
 
 
 def test_a_resource_without_a_permission_is_no_permit(here: Realm, client_id: str) -> None:
-    uuid = here.kc.client(client_id)["id"]  # type: ignore[index]
-    authz = ("clients", uuid, "authz", "resource-server")
+    authz = authz_of(here, client_id)
     here.kc.request("POST", *authz, "resource", body={"name": "bare", "uris": ["/bare/*"]})
     assert not allowed(here, client_id, "alice", "/bare/x")
 

@@ -273,6 +273,15 @@ def test_an_answer_is_lost_at_every_write(
         assert bench.writes() == []
 
 
+@pytest.mark.parametrize("kind", ["429", "503-after"])
+def test_a_login_waits_as_long_as_it_is_told(benches: dict[str, Bench], kind: str) -> None:
+    bench = benches["keycloak"]
+    fault = Fault(kind, "/token$", times=1, retry_after=3)
+    assert not failures(bench.run(fault))
+    assert bench.proxy.struck
+    check_retry_after(bench.proxy, fault)
+
+
 def test_a_token_that_ends_on_its_way_is_renewed(
     sandbox: dict[str, Any], admin: requests.Session, tmp_path: Path
 ) -> None:
