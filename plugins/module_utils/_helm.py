@@ -40,10 +40,12 @@ VERSION_SECONDS = 600.0
 """How long the version of one and the same file is taken as known."""
 API_FAULTS = re.compile(
     r"(read|write|dial) tcp |connection re|EOF|TLS handshake|i/o timeout|deadline exceeded"
-    r"|InternalError|[Ss]ervice *[Uu]navailable|TooManyRequests|Unauthorized|unable to decode"
-    r"|unexpected (error|end of JSON)|an error on the server|invalid character|serializer for"
+    r"|InternalError|[Ss]ervice *[Uu]navailable|TooManyRequests|Unauthorized"
+    r"|unable to (decode|handle)|unexpected (error|end of JSON)|an error on the server|invalid character|serializer for"
 )
 """What helm says when the API server fails it, not the chart."""
+PAGE = re.compile(r'"<[!a-zA-Z].*?>"')
+"""A page of a proxy between helm and the API server, which helm quotes in whole."""
 PLUGIN = "oapip"
 PLUGIN_YAML = """\
 apiVersion: v1
@@ -315,7 +317,7 @@ class Helm:
         """Helm's own message without its log lines and without secrets."""
         noise = re.compile(r"level=|time=|WARNING:|[WIE]\d{4} ")
         lines = [line for line in errors.splitlines() if line and not noise.match(line)]
-        text = " ".join(lines or errors.splitlines())
+        text = PAGE.sub("a page that is not Kubernetes'", " ".join(lines or errors.splitlines()))
         # before it is cut: a half of a secret would no longer be known as one
         shapes = {
             shape for secret in (*self.hide, *self.hide_too) if secret for shape in _shapes(secret)

@@ -706,6 +706,11 @@ def test_helm_tells_no_secret_however_its_templates_print_it(tmp_path: Path, sec
             "run again",
         ),
         ("Error: server-side apply failed for object a/b: InternalError", "run again"),
+        (
+            'Error: an error on the server ("<html><body>Sorry</body></html>") has prevented it',
+            "a page that is not Kubernetes.*run again",
+        ),
+        ("Error: the server is currently unable to handle the request (get x)", "run again"),
         ("Error: execution error at (zoo/templates/x.yaml:1:1): no host", "chart and the values"),
     ],
 )
@@ -721,3 +726,4 @@ def test_a_failure_of_helm_names_the_server_and_whose_it_is(
     told = str(caught.value)
     assert "uninstalling Helm release zoo over the Kubernetes API at https://api:6443: " in told
     assert "hush" not in told
+    assert "<html" not in told
