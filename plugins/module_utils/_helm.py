@@ -41,7 +41,8 @@ VERSION_SECONDS = 600.0
 API_FAULTS = re.compile(
     r"(read|write|dial) tcp |connection re|EOF|TLS handshake|i/o timeout|deadline exceeded"
     r"|InternalError|[Ss]ervice *[Uu]navailable|TooManyRequests|Unauthorized"
-    r"|unable to (decode|handle)|unexpected (error|end of JSON)|an error on the server|invalid character|serializer for"
+    r"|unable to (decode|handle)|unexpected (error|end of JSON)|an error on the server"
+    r"|invalid character|serializer for"
 )
 """What helm says when the API server fails it, not the chart."""
 PAGE = re.compile(r'"<[!a-zA-Z].*?>"')
