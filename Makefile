@@ -5,7 +5,7 @@ RUN = $(SANDBOX) run requirements.txt sandbox/requirements.txt tests/requirement
 export CLUSTERS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down clean status summary venv test test-faults bench lint unit component molecule
+.PHONY: help demo up down clean status summary venv test test-faults test-keycloak-versions bench lint unit component molecule
 
 help:  ## this list
 	@echo "make <target>"
@@ -37,6 +37,9 @@ test: lint molecule  ## every check of the project: lint, molecule, then unit, c
 
 test-faults: up  ## kills, drift, faults, leaks, two at once: in full (SEED=7 repeats a run)
 	@$(RUN) -m pytest -q tests/faults --full $(if $(SEED),--seed $(SEED))
+
+test-keycloak-versions:  ## the Keycloak modules on 26.4 and 24.0, each a real server of its own
+	@$(RUN) -m tests.keycloak_versions
 
 bench: up  ## what a task, a run and a fleet of 50 cost, held against the budgets (BENCH="converged --rounds 5")
 	@$(RUN) -m tests.bench $(BENCH)
