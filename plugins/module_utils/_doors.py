@@ -18,7 +18,11 @@ import typing as t
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
-from ansible_collections.eoepca.oapip.plugins.module_utils._http import USER_AGENT, root_cause
+from ansible_collections.eoepca.oapip.plugins.module_utils._http import (
+    USER_AGENT,
+    retry_after,
+    root_cause,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
 
@@ -27,6 +31,7 @@ BREACH = "breach"
 UNSURE = "unsure"
 
 REFUSED = frozenset({400, 401, 403, 404})
+BUSY = frozenset({429, 503})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 ENGINE_HEADERS = ("x-powered-by", "x-also-powered-by")
 """What the engine puts on every answer of its own: ``X-Powered-By: ZOO-Project-DRU``."""
@@ -121,13 +126,19 @@ def verdict(door: Door, answer: Answer, issuer: str) -> str:
         if answer.status == 400:
             return CLOSED
         # 404: the gateway has not taken the route yet
-        return UNSURE if answer.status == 404 or answer.status >= 500 else BREACH
+        return UNSURE if answer.status in (404, 429) or answer.status >= 500 else BREACH
     if answer.status in REFUSED:
         return CLOSED
     if answer.status in REDIRECTS:
         where = answer.headers.get("location", "")
         return CLOSED if issuer and where.startswith(f"{issuer}/") else BREACH
-    return UNSURE if answer.status >= 500 else BREACH
+    return UNSURE if answer.status == 429 or answer.status >= 500 else BREACH
+
+
+def wish(answers: t.Iterable[Answer]) -> float:
+    """Return the longest time that a busy gateway asks for, in seconds."""
+    asked = (retry_after(one.headers.get("retry-after")) for one in answers if one.status in BUSY)
+    return max((seconds or 0.0 for seconds in asked), default=0.0)
 
 
 class Stranger:
@@ -231,6 +242,8 @@ def probe(stranger: Stranger, closed: t.Sequence[Door], issuer: str, deadline: D
         report.breaches = [f"{d}: {answers[d]}" for d in closed if seen.get(d, 0) >= LOOKS]
         report.absent = all(answer.status == 404 for answer in answers.values())
         report.ready = not report.unsure and not report.absent
-        if report.breaches or (report.ready and not now) or (deadline.over and not now):
+        asked = wish(answers.values())
+        late = deadline.over or asked > deadline.left
+        if report.breaches or (report.ready and not now) or (late and not now):
             return report
-        deadline.clock.sleep(CONFIRM_SECONDS if now else 0.5)
+        deadline.clock.sleep(max(asked, CONFIRM_SECONDS if now else 0.5))

@@ -37,6 +37,9 @@ GUARDED = Door("/ogc-api/", (("Services-Namespace", "bob"),), guarded=True)
         (DOOR, Answer(302, {"location": "https://evil.example/"}), BREACH),
         (DOOR, Answer(302), BREACH),
         (DOOR, Answer(503), UNSURE),
+        (DOOR, Answer(429), UNSURE),
+        (DOOR, Answer(429, {"x-powered-by": "ZOO-Project-DRU"}), BREACH),
+        (GUARDED, Answer(429), UNSURE),
         (DOOR, Answer(0, {}, "no answer"), UNSURE),
         (GUARDED, Answer(400), CLOSED),
         (GUARDED, Answer(401), BREACH),
@@ -88,6 +91,18 @@ def test_silence_of_the_gateway_is_no_proof() -> None:
 def test_waits_for_the_gateway() -> None:
     rounds = [{DOOR: Answer(503)}, {DOOR: Answer(404)}, {DOOR: Answer(401)}]
     assert _doors.probe(Fake(*rounds), [DOOR], ISSUER, deadline(30)).ready
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_gateway_is_given_the_time_that_it_asks_for(status: int) -> None:
+    busy = Answer(status, {"retry-after": "7"})
+    wait = deadline(30)
+    assert _doors.probe(Fake({DOOR: busy}, {DOOR: Answer(401)}), [DOOR], ISSUER, wait).ready
+    assert wait.elapsed == 7
+    short = deadline(5)
+    report = _doors.probe(Fake({DOOR: busy}, {DOOR: Answer(401)}), [DOOR], ISSUER, short)
+    assert report.unsure == [f"GET /alice/ogc-api/processes: HTTP {status}"]
+    assert short.elapsed == 0
 
 
 def test_no_verdict_is_reported() -> None:
