@@ -26,6 +26,10 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._findings import (
     ok,
     warn,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_contexts import (
+    Access,
+    contexts_of,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     OapipError,
@@ -40,6 +44,18 @@ HELM_SECONDS = 60
 def keycloak(params: Params, ctx: Context) -> Findings:
     """Reach Keycloak, log in, and resolve every name that a run will use."""
     options: Params = params["keycloak"]
+    contexts: t.List[Access] = []
+    faults: Findings = []
+    try:
+        contexts = contexts_of(params["contexts"], params["client_id"] or "")
+    except OapipError as error:
+        faults = fail("contexts", error.reason, "contexts", "Correct the names.")
+    return faults + _keycloak_names(params, options, contexts, ctx)
+
+
+def _keycloak_names(
+    params: Params, options: Params, contexts: t.Sequence[Access], ctx: Context
+) -> Findings:
     try:
         server = _keycloak.connect(options, ctx)
         state = server.token_probe()
@@ -50,8 +66,8 @@ def keycloak(params: Params, ctx: Context) -> Findings:
         said = f"the account lacks the roles {', '.join(missing)} for realm {options['realm']}"
         return fail("Keycloak", said, "keycloak_admin_user", "Grant them, or use another account.")
     found = ok("Keycloak", f"realm {options['realm']} at {options['server_url']}", "keycloak_url")
-    names = users_of(params["contexts"], params["new_users"])
-    groups = sorted({g for c in params["contexts"] for g in c.get("groups") or ()})
+    names = users_of(contexts, params["new_users"])
+    groups = sorted({group for context in contexts for group in context.groups})
     clients = list(dict.fromkeys(params["token_clients"]))
     try:
         strange = [name for name in names if name.lower() not in state["users"]]
@@ -87,16 +103,11 @@ def _absent(kind: str, about: str, there: t.Sequence[t.Tuple[str, bool]]) -> Fin
     return fail("Keycloak", said, about, "Create what is missing, or correct the name.")
 
 
-def users_of(contexts: t.Sequence[Params], new: t.Sequence[str] = ()) -> t.List[str]:
-    """Return the users that the contexts name; a personal one without users means its owner."""
-    names: t.List[str] = []
-    for context in contexts:
-        named = context.get("users")
-        if named is None and context.get("mode", "personal") == "personal":
-            named = [] if context.get("groups") else [context["name"]]
-        names += named or []
+def users_of(contexts: t.Sequence[Access], new: t.Sequence[str] = ()) -> t.List[str]:
+    """Return the users that the contexts name, without those that the run makes."""
     coming = {name.lower() for name in new}
-    return [name for name in dict.fromkeys(names) if name.lower() not in coming]
+    names = dict.fromkeys(user for context in contexts for user in context.users)
+    return [name for name in names if name not in coming]
 
 
 def blame_keycloak(error: OapipError) -> str:

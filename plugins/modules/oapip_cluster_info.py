@@ -190,8 +190,8 @@ options:
     suboptions:
       name:
         description:
-          - Name of the context. A personal one without users and groups belongs to the user of
-            this name.
+          - Name of the context, the first segment of its paths. A personal one belongs to the user
+            of this name.
         type: str
         required: true
       mode:

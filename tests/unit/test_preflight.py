@@ -16,6 +16,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils import (
     _preflight_services,
     _rights,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_contexts import contexts_of
 from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.modules import oapip_cluster_info
@@ -278,8 +279,9 @@ def test_users_of_contexts() -> None:
         {"name": "crew", "mode": "shared", "groups": ["/crew"]},
         {"name": "carol", "mode": "personal"},
     ]
-    assert _preflight_services.users_of(contexts) == ["alice", "bob", "carol"]
-    assert _preflight_services.users_of(contexts, ["CAROL"]) == ["alice", "bob"]
+    complete = contexts_of(contexts, "engine")
+    assert _preflight_services.users_of(complete) == ["alice", "carol", "bob"]
+    assert _preflight_services.users_of(complete, ["CAROL"]) == ["alice", "bob"]
 
 
 @pytest.mark.parametrize(
