@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -65,11 +66,22 @@ class Fault:
         return chosen
 
 
+def digest(headers: Mapping[str, str]) -> int:
+    """Return what tells requests to one path apart, also where each is signed anew."""
+    kept = [
+        (name.lower(), value)
+        for name, value in headers.items()
+        if not name.lower().startswith(("x-amz-", "amz-sdk-")) and not value.startswith("AWS4-")
+    ]
+    return hash(tuple(sorted(kept)))
+
+
 @dataclass
 class Seen:
     """One request: when it came (seconds since the epoch), how long it took, what came of it.
 
-    The status is that of the server or of the fault; 0 where no answer was given.
+    The status is that of the server or of the fault; 0 where no answer was given. `headers` is a
+    digest of those that the same request has again when it is repeated.
     """
 
     method: str
@@ -78,6 +90,7 @@ class Seen:
     status: int = 0
     seconds: float = 0.0
     fault: str = ""
+    headers: int = 0
 
     def line(self) -> str:
         """Return one readable line."""

@@ -37,7 +37,7 @@ from yarl import URL
 
 from sandbox.paths import RECORD, write_private
 from sandbox.pki import Authority
-from tests.faults.fault import KINDS, SERVERS, Fault, Seen, instead
+from tests.faults.fault import KINDS, SERVERS, Fault, Seen, digest, instead
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"}
 
@@ -189,7 +189,7 @@ class Proxy(threading.Thread):
     # ---------------------------------------------------------------- one request
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        seen = Seen(request.method, request.raw_path, time.time())
+        seen = Seen(request.method, request.raw_path, time.time(), headers=digest(request.headers))
         self.requests.append(seen)
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.faults.fault import Fault, Seen
+from tests.faults.fault import Fault, Seen, digest
 from tests.faults.proxy import Proxy
 
 WELL_KNOWN = "/realms/eoepca/.well-known/openid-configuration"
@@ -146,5 +146,9 @@ def test_which_requests_go_wrong() -> None:
     assert struck(Fault("500", match="^POST", times=1), lines) == [2]
     assert struck(Fault("500", start=1.0), lines) == []
     assert Seen("GET", "/a", 0.0, 200).line().endswith("GET /a")
+    signed = {"Authorization": "AWS4-HMAC-SHA256 one", "X-Amz-Date": "1"}
+    again = {"authorization": "AWS4-HMAC-SHA256 two", "x-amz-date": "2"}
+    assert digest({"A": "1", **signed}) == digest({"a": "1", **again})
+    assert digest({"Authorization": "Bearer 1"}) != digest({"Authorization": "Bearer 2"})
     with pytest.raises(ValueError, match="no fault 418"):
         Fault("418")
