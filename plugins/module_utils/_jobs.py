@@ -41,8 +41,12 @@ def start(
             timeout=sync_seconds,
             json=body,
         )
+        location = response.headers.get("Location", "")
+        if response.status_code in (200, 204) and "jobs/" not in location:
+            results = _results_at_once(response, body["response"], doing)
+            return "", {"processID": process_id, "status": "successful"}, results
     except OapipError as error:
-        if error.status is None and "token" not in error.doing:
+        if error.status in (None, 200) and "token" not in error.doing:
             error.hint = (
                 "It is not known whether the job was started, so it is not started again:"
                 f" look with oapip_job_info, process_id={process_id}. {error.hint}"
@@ -50,15 +54,24 @@ def start(
         raise
     if response.status_code not in (200, 201, 202, 204):
         raise _ogc.failed(response, doing)
-    if response.status_code in (200, 204) and "jobs/" not in response.headers.get("Location", ""):
-        return "", {"processID": process_id, "status": "successful"}, content(response)
     status = quiet_json(response)
-    job_id = _job.job_id_of(status, response.headers.get("Location", ""))
+    job_id = _job.job_id_of(status, location)
     if not job_id:
         raise OapipError(
             doing, "the job was accepted without an id", "Look for it with oapip_job_info."
         )
     return job_id, status if isinstance(status, dict) else {}, None
+
+
+def _results_at_once(response: t.Any, shape: str, doing: str) -> t.Any:
+    """Return what the answer to an execution holds: results, where the job ran synchronously.
+
+    :raises OapipError: a page, or half a document, where a results document has to come.
+    """
+    kind = response.headers.get("Content-Type", "")
+    if response.status_code == 200 and shape == "document" and ("html" in kind or "json" in kind):
+        return _http.json_of(response, doing)
+    return content(response)
 
 
 def quiet_json(response: t.Any) -> t.Any:

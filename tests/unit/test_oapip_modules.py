@@ -336,6 +336,18 @@ def test_sync_only_where_the_process_offers_it(double: Double, water: Engine) ->
     assert "job_id" not in made
 
 
+def test_a_page_is_neither_a_job_nor_its_results(double: Double, water: Engine) -> None:
+    page = Reply(200, "<html>Sorry</html>", {"Content-Type": "text/html"})
+    double.faults.append(("POST", "/execution", page))
+    with pytest.raises(OapipError, match=r"not known whether .* process_id=water") as caught:
+        call(oapip_job, double, process_id="water", inputs={"fn": "x"})
+    told = str(caught.value)
+    assert "starting a job of process water" in told
+    assert double.url in told
+    assert "not JSON but text/html" in told
+    assert water.jobs == {}
+
+
 def test_a_missing_process_is_assumed_in_check_mode_only(double: Double) -> None:
     made = call(oapip_job, double, Told(True), process_id="new", inputs={})
     assert made["assumed"] == ["process new"]
