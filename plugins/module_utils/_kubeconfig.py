@@ -11,6 +11,8 @@ process that is killed: so they are read at once, into memory, and deleted.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import typing as t
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _deps
@@ -21,6 +23,8 @@ try:
     from urllib3.util import ssl_
 except ImportError:  # comes with kubernetes; require() names what is missing
     ssl_ = None  # type: ignore[assignment]
+
+_ONE_THREAD = threading.Lock()
 
 
 def client(kubeconfig: t.Optional[str], context: t.Optional[str]) -> t.Any:
@@ -36,7 +40,7 @@ def client(kubeconfig: t.Optional[str], context: t.Optional[str]) -> t.Any:
     doing = f"loading the kubeconfig {kubeconfig or '(default)'}"
     if context:
         doing += f", context {context}"
-    try:
+    with _temporary_files():
         try:
             kubernetes.config.load_kube_config(
                 config_file=kubeconfig,
@@ -60,8 +64,16 @@ def client(kubeconfig: t.Optional[str], context: t.Optional[str]) -> t.Any:
             hint = "Check the key and the certificates in it."
             raise OapipError(doing, root_cause(error), hint) from None
         return made
-    finally:
-        kubernetes.config.kube_config._cleanup_temp_files()
+
+
+@contextlib.contextmanager
+def _temporary_files() -> t.Iterator[None]:
+    """Delete what the library writes; it keeps one list of its files for all threads."""
+    with _ONE_THREAD:
+        try:
+            yield
+        finally:
+            _deps.kubernetes.config.kube_config._cleanup_temp_files()
 
 
 def _read_keys(pool: t.Dict[str, t.Any]) -> None:

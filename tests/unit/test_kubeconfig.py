@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import datetime
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -80,4 +82,20 @@ def test_a_key_that_does_not_fit_is_told_and_not_left(tmp_path: Path, temporary:
     file = kubeconfig(tmp_path, pair()[0], pair()[1])
     with pytest.raises(OapipError, match="loading the kubeconfig"):
         Kube.connect(file)
+    assert list(temporary.iterdir()) == []
+
+
+def test_threads_that_load_it_at_once_do_not_delete_each_others_files(
+    tmp_path: Path, temporary: Path
+) -> None:
+    file = kubeconfig(tmp_path, *pair())
+    start = threading.Barrier(8)
+
+    def load(_nth: int) -> None:
+        start.wait()
+        for _again in range(5):
+            Kube.connect(file)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(load, range(8)))
     assert list(temporary.iterdir()) == []
