@@ -64,6 +64,17 @@ class Realm:
             body["credentials"] = [{"type": "password", "value": password, "temporary": False}]
         return self.kc.create("users", body=body)
 
+    def token_client(self, name: str) -> None:
+        """Create a public client with which users get tokens by their passwords."""
+        body = {"clientId": name, "publicClient": True, "directAccessGrantsEnabled": True}
+        self.kc.create("clients", body=body)
+
+    def authz(self, client_id: str) -> tuple[str, ...]:
+        """Return the path of a client's authorization data."""
+        client = self.kc.client(client_id)
+        assert client is not None
+        return ("clients", client["id"], "authz", "resource-server")
+
 
 @contextmanager
 def realm(sandbox: Json) -> Iterator[Realm]:

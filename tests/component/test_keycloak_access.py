@@ -53,10 +53,7 @@ TRICKS = {
 @pytest.fixture(scope="module")
 def here(sandbox: dict[str, Any]) -> Iterator[Realm]:
     with realm(sandbox) as made:
-        made.kc.create(
-            "clients",
-            body={"clientId": "cli", "publicClient": True, "directAccessGrantsEnabled": True},
-        )
+        made.token_client("cli")
         # an import, as from another system: the profile's rules would refuse some of the names
         users = [
             {

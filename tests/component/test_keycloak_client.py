@@ -20,10 +20,7 @@ MARKER = "engine 42"
 @pytest.fixture(scope="module")
 def here(sandbox: dict[str, Any]) -> Iterator[Realm]:
     with realm(sandbox) as made:
-        made.kc.create(
-            "clients",
-            body={"clientId": "cli", "publicClient": True, "directAccessGrantsEnabled": True},
-        )
+        made.token_client("cli")
         made.user("alice", "alice-password")
         yield made
 
@@ -164,8 +161,8 @@ def test_a_secret_is_rotated_once(here: Realm) -> None:
 
 def test_authorization_data_and_foreign_settings_survive(here: Realm) -> None:
     here.call(keycloak_client, **options("rich", authorization=True))
-    uuid = here.kc.client("rich")["id"]  # type: ignore[index]
-    authz = ("clients", uuid, "authz", "resource-server")
+    authz = here.authz("rich")
+    uuid = authz[1]
     here.kc.request("POST", *authz, "resource", body={"name": "hand-made", "uris": ["/x"]})
     mapper = {"name": "m", "protocol": "openid-connect", "protocolMapper": "oidc-full-name-mapper"}
     here.kc.create("clients", uuid, "protocol-mappers", "models", body=mapper)

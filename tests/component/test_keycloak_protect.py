@@ -24,10 +24,7 @@ Json = dict[str, Any]
 @pytest.fixture(scope="module")
 def here(sandbox: Json) -> Iterator[Realm]:
     with realm(sandbox) as made:
-        made.kc.create(
-            "clients",
-            body={"clientId": "cli", "publicClient": True, "directAccessGrantsEnabled": True},
-        )
+        made.token_client("cli")
         for name in ("alice", "bob", "bobby", "carol"):
             made.user(name, f"{name}-password")
         made.kc.create("groups", body={"name": "team"})
@@ -43,14 +40,8 @@ def client_id(here: Realm, request: pytest.FixtureRequest) -> str:
     return name
 
 
-def authz_of(here: Realm, client_id: str) -> tuple[str, ...]:
-    """Return the path of the client's authorization data."""
-    uuid = here.kc.client(client_id)["id"]  # type: ignore[index]
-    return ("clients", uuid, "authz", "resource-server")
-
-
 def export(here: Realm, client_id: str) -> Json:
-    settings: Json = here.kc.request("GET", *authz_of(here, client_id), "settings")
+    settings: Json = here.kc.request("GET", *here.authz(client_id), "settings")
     return settings
 
 
@@ -136,7 +127,7 @@ def test_settings_are_closed(here: Realm, client_id: str) -> None:
 
 
 def test_what_opens_everything_on_older_servers_is_removed(here: Realm, client_id: str) -> None:
-    authz = authz_of(here, client_id)
+    authz = here.authz(client_id)
     kind = f"urn:{client_id}:resources:default"
     default = {"name": "Default Resource", "type": kind, "uris": ["/*"]}
     here.kc.request("POST", *authz, "resource", body=default)
@@ -160,7 +151,7 @@ def test_a_new_client_lets_nobody_in(here: Realm, client_id: str) -> None:
 
 
 def test_objects_of_others_survive_everything(here: Realm, client_id: str) -> None:
-    authz = authz_of(here, client_id)
+    authz = here.authz(client_id)
     made = {"name": "hand-made", "uris": ["/hand/*"], "scopes": [{"name": "GET"}]}
     here.kc.request("POST", *authz, "resource", body=made)
     policy = {"name": "regex", "type": "regex", "targetClaim": "sub", "pattern": ".*"}
@@ -254,7 +245,7 @@ def test_a_wrong_decision_fails_with_the_policies(here: Realm, client_id: str) -
 
 
 def test_a_resource_without_a_permission_is_no_permit(here: Realm, client_id: str) -> None:
-    authz = authz_of(here, client_id)
+    authz = here.authz(client_id)
     here.kc.request("POST", *authz, "resource", body={"name": "bare", "uris": ["/bare/*"]})
     assert not allowed(here, client_id, "alice", "/bare/x")
 

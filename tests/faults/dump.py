@@ -95,6 +95,14 @@ def dump(sandbox: Mapping[str, Any], cluster: str | None = None, *, exact: bool 
     return veiled
 
 
+def realm_dump(sandbox: Mapping[str, Any], name: str) -> Dump:
+    """Return the state of one realm of the sandbox's Keycloak, like :func:`dump`."""
+    keycloak = {**sandbox["keycloak"], "realm": name}
+    found = dict(_keycloak({**sandbox, "keycloak": keycloak}))
+    veiled: Dump = _veiled(found, _generated(found), exact=False)
+    return veiled
+
+
 def holder(sandbox: Mapping[str, Any], cluster: str | None = None) -> str:
     """Return who holds the lock of a cluster; nothing where nobody does."""
     row = next(c for c in sandbox["clusters"] if cluster in (None, c["name"]))

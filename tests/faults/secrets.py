@@ -17,19 +17,18 @@ import re
 import stat
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 import yaml
 
 from tests.faults.drift import CLIENT, RELEASE, Hands
 from tests.faults.dump import record
+from tests.faults.meanwhile import Meanwhile
 
 PERIOD = 0.02  # seconds between two looks at the processes
 SHORTEST = 8  # characters: what is shorter is found everywhere
@@ -153,19 +152,18 @@ def _lines(name: str, pem: str) -> dict[str, str]:
 # -- looking while it runs -------------------------------------------------------------------------
 
 
-class Sampler(threading.Thread):
+class Sampler(Meanwhile):
     """Notes the arguments and environments of a process and its descendants, and files of a folder.
 
     What it saw is searched at the end, as some secrets are known only then.
     """
 
     def __init__(self, pid: int, folder: Path) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self._family = {pid}
         self._others: set[int] = set()
         self._given = set(Path("/proc/self/environ").read_bytes().split(b"\0"))
         self._folder = folder
-        self._over = threading.Event()
         self.samples = 0
         self.seconds = 0.0
         # what each showed of itself, by process and start: arguments, and its own environment
@@ -173,28 +171,15 @@ class Sampler(threading.Thread):
         self.open_files: dict[str, bytes] = {}  # others may read them
         self.files: set[str] = set()
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self.join()
-
     def run(self) -> None:
         """Look until told to stop, once every 20 ms where the machine allows."""
         began = time.monotonic()
-        while not self._over.is_set():
+        while not self.over.is_set():
             look = time.monotonic()
             self._look_at_processes()
             self._look_at_files()
             self.samples += 1
-            self._over.wait(max(0.0, PERIOD - (time.monotonic() - look)))
+            self.over.wait(max(0.0, PERIOD - (time.monotonic() - look)))
         self.seconds = time.monotonic() - began
 
     def _look_at_processes(self) -> None:

@@ -5,19 +5,19 @@ python -m tests.faults stranger --seconds 60
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import requests
+
+from tests.faults.meanwhile import Meanwhile
 
 PATHS = ("/alice/ogc-api/processes", "/alice/ogc-api/jobs", "/bob/ogc-api/jobs")
 REFUSALS = frozenset({400, 401, 403, 404, 502, 503})
 
 
-class Stranger(threading.Thread):
+class Stranger(Meanwhile):
     """Asks without a token, ten times a second, while the `with` block runs.
 
     `asked` counts the answers of the gateway, `breaches` has a line for each that lets him in.
@@ -26,32 +26,18 @@ class Stranger(threading.Thread):
     def __init__(
         self, sandbox: Mapping[str, Any], paths: Sequence[str] = PATHS, cluster: int = 0
     ) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self._url = sandbox["clusters"][cluster]["gateway_url"]
         self._paths = paths
         self._session = requests.Session()
         self._session.verify = sandbox["ca_file"]
         self._session.trust_env = False
-        self._over = threading.Event()
         self.asked = 0
         self.breaches: list[str] = []
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self.join()
-
     def run(self) -> None:
         """Ask until told to stop."""
-        while not self._over.wait(0.1):
+        while not self.over.wait(0.1):
             for path in self._paths:
                 self._ask(path)
 

@@ -6,18 +6,18 @@ import contextlib
 import json
 import random
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import requests
 
 from sandbox.paths import write_private
+from tests.faults.dump import difference, realm_dump
 from tests.faults.kill import descendants, outliving
+from tests.faults.meanwhile import Meanwhile
 from tests.harness import run_playbook, start_playbook
 from tests.keycloak_realm import Realm, realm
 
@@ -30,47 +30,31 @@ UMA = "urn:ietf:params:oauth:grant-type:uma-ticket"
 @pytest.fixture(scope="module")
 def here(sandbox: dict[str, Any]) -> Iterator[Realm]:
     with realm(sandbox) as made:
-        made.kc.create(
-            "clients",
-            body={"clientId": "cli", "publicClient": True, "directAccessGrantsEnabled": True},
-        )
+        made.token_client("cli")
         made.user(STRANGER, STRANGER)
         users = [{"username": name, "enabled": True} for name in CONTEXTS]
         made.kc.request("POST", "partialImport", body={"ifResourceExists": "SKIP", "users": users})
         yield made
 
 
-class Asker(threading.Thread):
+class Asker(Meanwhile):
     """Asks for decisions with a stranger's token, path by path, as a gateway does."""
 
     def __init__(self, here: Realm, ca_file: str) -> None:
-        super().__init__(daemon=True)
-        self._here, self._over = here, threading.Event()
+        super().__init__()
+        self._here = here
         self._session = requests.Session()
         self._session.verify = ca_file
         self._session.trust_env = False
         self.asked = 0
         self.breaches: list[str] = []
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self.join()
-
     def run(self) -> None:
         """Ask until told to stop, with a new token each round."""
-        while not self._over.is_set():
+        while not self.over.is_set():
             token = self._here.kc.user_token("cli", STRANGER, STRANGER)
             for path in [*(f"/{name}/ogc-api" for name in CONTEXTS), "/", "/elsewhere"]:
-                if self._over.wait(0.02):
+                if self.over.wait(0.02):
                     return
                 answer = self._session.post(
                     f"{self._here.kc.issuer}/protocol/openid-connect/token",
@@ -113,30 +97,6 @@ def playbook(here: Realm, folder: Path, state: str) -> Path:
     return path
 
 
-def settled(here: Realm) -> dict[str, Any]:
-    """Return the client's authorization settings and its groups, without ids."""
-    uuid = here.kc.client(CLIENT)["id"]  # type: ignore[index]
-    authz = ("clients", uuid, "authz", "resource-server", "settings")
-    top = here.kc.request("GET", "group-by-path", CLIENT)
-    query = {"first": 0, "max": 1000, "briefRepresentation": False}
-    groups = here.kc.request("GET", "groups", top["id"], "children", query=query)
-    members = [
-        (one["name"], here.kc.request("GET", "groups", one["id"], "members")) for one in groups
-    ]
-    named = sorted((name, [user["username"] for user in users]) for name, users in members)
-    return {"settings": _plain(here.kc.request("GET", *authz)), "groups": named}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items() if name not in ("_id", "id")}
-    if isinstance(value, list):
-        return sorted(
-            (_plain(one) for one in value), key=lambda one: json.dumps(one, sort_keys=True)
-        )
-    return value
-
-
 def test_a_batch_that_is_killed_is_completed(
     here: Realm, sandbox: dict[str, Any], tmp_path: Path, rng: random.Random, full: bool
 ) -> None:
@@ -149,8 +109,9 @@ def test_a_batch_that_is_killed_is_completed(
         return time.monotonic() - begun
 
     takes = run(present)
-    wanted = settled(here)
-    assert len(wanted["groups"]) == len(CONTEXTS)
+    wanted = realm_dump(sandbox, here.name)
+    groups = [name for name in wanted if name.startswith(f"keycloak: group /{CLIENT}/")]
+    assert len(groups) == len(CONTEXTS)
     with Asker(here, sandbox["ca_file"]) as stranger:
         for _ in range(20 if full else 1):
             run(absent)
@@ -163,6 +124,6 @@ def test_a_batch_that_is_killed_is_completed(
             print(f"killed after {after:.1f} s of {takes:.1f} s")
             assert outliving(family) == []
             run(present)
-            assert settled(here) == wanted
+            assert difference(wanted, realm_dump(sandbox, here.name)) == []
     assert stranger.asked > 50
     assert stranger.breaches == []
