@@ -380,7 +380,7 @@ def run(params: Params, ctx: Context) -> Result:
         if ctx.check_mode:
             break
         try:
-            _keycloak_client.apply(kc, params["client_id"], left, seen)
+            _keycloak_client.apply(kc, params["client_id"], left, seen, desired.exact)
             break
         except OapipError as error:
             kc.look_again(error, attempt)
