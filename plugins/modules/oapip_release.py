@@ -148,6 +148,13 @@ options:
           - Audience that the tokens must name, the client's id.
         type: str
         required: true
+      token_required:
+        description:
+          - Whether the engine refuses requests without a token; one that comes is checked anyway.
+          - V(false) is needed where a context is shared, as the gateway takes the token away after
+            the decision. Then the gateway and the NetworkPolicies alone protect the engine.
+        type: bool
+        default: true
   ca_path:
     description:
       - PEM file on the host that runs this task, with the authorities that the engine shall trust.
@@ -353,6 +360,7 @@ SPEC: ModuleSpec = {
             "options": {
                 "issuer": {"type": "str", "required": True},
                 "audience": {"type": "str", "required": True},
+                "token_required": {"type": "bool", "default": True},
             },
         },
         "ca_path": {"type": "path"},
@@ -407,6 +415,7 @@ def _settings(params: Params, ctx: Context) -> Settings:
         gateway_namespace=params["gateway_namespace"],
         issuer=oidc.get("issuer", ""),
         audience=oidc.get("audience", ""),
+        token_required=oidc.get("token_required", True),
         ca_pem=_ca(params["ca_path"]),
         pull_secrets=tuple(params["image_pull_secrets"]),
         images={str(k): str(v) for k, v in params["images"].items()},
