@@ -402,7 +402,6 @@ def _bucket(store: t.Optional[t.Mapping[str, t.Any]], ctx: Context) -> Bucket:
 
 
 def _settings(params: Params, ctx: Context) -> Settings:
-    oidc = params["oidc"] or {}
     return Settings(
         namespace=params["namespace"],
         release=params["release_name"],
@@ -413,9 +412,7 @@ def _settings(params: Params, ctx: Context) -> Settings:
         stage_out=_bucket(params["stage_out"], ctx),
         stage_in=_bucket(params["stage_in"] or params["stage_out"], ctx),
         gateway_namespace=params["gateway_namespace"],
-        issuer=oidc.get("issuer", ""),
-        audience=oidc.get("audience", ""),
-        token_required=oidc.get("token_required", True),
+        **(params["oidc"] or {}),
         ca_pem=_ca(params["ca_path"]),
         pull_secrets=tuple(params["image_pull_secrets"]),
         images={str(k): str(v) for k, v in params["images"].items()},
