@@ -21,8 +21,7 @@ import jwt
 import pytest
 import requests
 
-from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak import connect
-from ansible_collections.eoepca.oapip.plugins.modules import keycloak_access_info
+from ansible_collections.eoepca.oapip.plugins.modules import keycloak_access_info, keycloak_user
 from tests.harness import ROOT, run_playbook
 from tests.keycloak_realm import Realm
 from tests.raw_http import Answer, Line
@@ -97,7 +96,7 @@ def place(sandbox: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
         "auth_password": server["admin_password"],
         "ca_path": sandbox["ca_file"],
     }
-    realm = Realm(server["realm"], options, connect({**options, "auth_realm": "master"}))
+    realm = Realm(server["realm"], options)
     line = Line(
         "localhost",
         sandbox["clusters"][0]["https_port"],
@@ -107,7 +106,10 @@ def place(sandbox: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
     token_url = f"{server['issuer']}/protocol/openid-connect/token"
     made = Place(line, realm, token_url, sandbox["ca_file"])
     made.passwords = {user: secrets.token_urlsafe(20) for user in OWNED}
-    ids = [realm.user(user, password) for user, password in made.passwords.items()]
+    for user, password in made.passwords.items():
+        person: dict[str, Any] = {"email": f"{user}@example.org", "first_name": user}
+        person.update(last_name="Test", password=password, update_password="always")
+        realm.call(keycloak_user, username=user, **person)
     contexts: list[dict[str, Any]] = [{"name": "alice"}, {"name": "bob"}]
     for user, (own, shared) in OWNED.items():
         contexts += [{"name": own}, {"name": shared, "mode": "shared", "users": [user]}]
@@ -122,8 +124,8 @@ def place(sandbox: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
         for context, name in made.hidden.items():
             assert made.settle(context, "DELETE", f"/{name}").status in (200, 204)
     finally:
-        for identifier in ids:
-            realm.kc.request("DELETE", "users", identifier)
+        for user in OWNED:
+            realm.call(keycloak_user, username=user, state="absent")
         site(folder)
 
 
