@@ -13,6 +13,7 @@ import difflib
 import random
 import typing as t
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
@@ -21,6 +22,8 @@ Document = t.Dict[str, t.Any]
 
 OVER = frozenset({"successful", "failed", "dismissed"})
 """The states of 18-062r2 table 17 that a job does not leave."""
+
+STATES = OVER | {"accepted", "running"}
 
 SHARE = 0.1
 """The longest wait between two looks, as a share of the time that has passed."""
@@ -178,13 +181,21 @@ def job_id_of(body: t.Any, location: str = "") -> str:
         for key in ("jobID", "id"):
             if isinstance(body.get(key), str) and body[key]:
                 return str(body[key])
-    return location.split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1]
+    return unquote(location.split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1])
+
+
+def is_status(body: t.Any) -> bool:
+    """Whether a document is the status of a job, not its results."""
+    state = body.get("status") if isinstance(body, dict) else None
+    return isinstance(state, str) and state in STATES and bool(job_id_of(body))
 
 
 def modes_of(description: Document) -> t.List[str]:
-    """Return the ``jobControlOptions`` of a process; the standard's default is synchronous."""
+    """Return the ``jobControlOptions`` of a process; without them, either mode may work."""
     given = description.get("jobControlOptions")
-    return [str(one) for one in given] if isinstance(given, list) else ["sync-execute"]
+    if not isinstance(given, list):
+        return ["sync-execute", "async-execute"]
+    return [str(one) for one in given]
 
 
 def check_inputs(description: Document, inputs: t.Mapping[str, t.Any]) -> t.List[str]:

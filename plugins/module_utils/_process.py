@@ -20,6 +20,9 @@ Document = t.Dict[str, t.Any]
 SETTLE = 10.0
 """Seconds that a server may take to show what it accepted."""
 
+FOR_ALL = "workflownotfound"
+"""What the engine calls everything that is wrong with a package, or in its way."""
+
 ZOO_LOG = (
     "The engine keeps the reason to itself: see the log of its Deployment zoo-project-dru-zookernel"
     " (it clones the cookiecutter template at every deployment)."
@@ -199,15 +202,11 @@ class Writer:
             return
         if response.status_code == 409:
             self.replace()
-        elif response.status_code == 400 and again:
+        elif again and _ogc.code_of(response) == FOR_ALL:
             undeploy(self._server, name, missing_ok=True)
             self.create(again=False)
-        elif response.status_code in (404, 405, 501):
-            raise _ogc.failed(
-                response, doing, "The server cannot deploy processes: see its /conformance."
-            )
         else:
-            raise _ogc.failed(response, doing, ZOO_LOG if response.status_code == 400 else "")
+            raise refused(self._server, response, doing)
 
     def replace(self) -> None:
         """Replace; where the process is gone meanwhile, deploy."""
@@ -217,7 +216,7 @@ class Writer:
         if _ogc.absent(response):
             self.create()
         elif response.status_code not in (200, 201, 202, 204):
-            raise _ogc.failed(response, doing, ZOO_LOG if response.status_code == 400 else "")
+            raise refused(self._server, response, doing)
 
 
 def undeploy(server: _ogc.Server, process_id: str, missing_ok: bool = True) -> bool:
@@ -230,8 +229,28 @@ def undeploy(server: _ogc.Server, process_id: str, missing_ok: bool = True) -> b
     if missing_ok and _ogc.absent(response):
         return False
     if response.status_code not in (200, 202, 204):
-        raise _ogc.failed(response, doing)
+        raise refused(server, response, doing)
     return True
+
+
+def without_part_2(server: _ogc.Server) -> str:
+    """Return the words for a server whose /conformance has no class of Part 2; else none."""
+    try:
+        body = server.read(["conformance"], "reading the conformance of the server")
+    except OapipError:
+        return ""  # it explains another error, or none
+    classes = body.get("conformsTo") if isinstance(body, dict) else None
+    if not isinstance(classes, list) or any("ogcapi-processes-2" in str(one) for one in classes):
+        return ""
+    return "The server's /conformance names no class of Part 2 (deploy, replace, undeploy)."
+
+
+def refused(server: _ogc.Server, response: t.Any, doing: str) -> OapipError:
+    """Return the error for a write that the server does not do."""
+    hint = ZOO_LOG if _ogc.code_of(response) == FOR_ALL else ""
+    if response.status_code in (404, 405, 501):
+        hint = without_part_2(server)
+    return _ogc.failed(response, doing, hint)
 
 
 def warn_context(server: _ogc.Server, response: t.Any, ctx: Context) -> None:
@@ -249,12 +268,8 @@ def warn_context(server: _ogc.Server, response: t.Any, ctx: Context) -> None:
 
 
 def listed(server: _ogc.Server) -> t.List[Document]:
-    """Return the summaries of all processes, in one answer: paging is broken in the engine."""
-    body = server.read(["processes"], "listing processes")
-    found = body.get("processes") if isinstance(body, dict) else None
-    if not isinstance(found, list):
-        raise OapipError("listing processes", "the answer has no list of processes", "Check url.")
-    return [one for one in found if isinstance(one, dict)]
+    """Return the summaries of all processes; no limit is asked for: the engine's is broken."""
+    return [one for page in server.pages("processes") for one in page]
 
 
 def fetch_source(src: str, timeout: float, http: t.Any) -> str:

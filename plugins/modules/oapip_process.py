@@ -171,6 +171,8 @@ def run(params: Params, ctx: Context) -> Result:
     changes = _process.plan(current, name, wanted if present else None, params["force"])
     for line in wanted.warnings if wanted and changes and present else ():
         ctx.warn(f"process {name}: {line}")
+    if ctx.check_mode and changes and not assumed and (words := _process.without_part_2(server)):
+        ctx.warn(words)
     if not ctx.check_mode:
         for change in changes:
             _process.apply(server, change, ctx)

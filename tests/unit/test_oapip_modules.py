@@ -220,6 +220,27 @@ def test_check_mode_before_the_server_is_there_assumes_it(double: Double) -> Non
         call(oapip_process, double, Told(True), content=CWL)
 
 
+def test_a_refusal_is_explained_by_the_conformance(double: Double) -> None:
+    core = "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf/core"
+    dru = "http://www.opengis.net/spec/ogcapi-processes-2/1.0/conf/deploy-replace-undeploy"
+    for classes, words in (([core], "names no class of Part 2"), ([core, dru], "")):
+        double.fail("POST", "/processes", Reply(405, "<html>", {"Content-Type": "text/html"}))
+        double.fail("GET", "/conformance", Reply(200, {"conformsTo": classes}))
+        with pytest.raises(OapipError, match="405") as caught:
+            call(oapip_process, double, content=CWL)
+        assert words in caught.value.text()
+        assert bool(words) == ("Part 2" in caught.value.text())
+
+
+def test_a_refusal_of_another_server_is_not_repaired(double: Double) -> None:
+    """Only the engine means its left-overs by 400."""
+    double.fail("POST", "/processes", problem(400, "InvalidParameterValue", detail="no such image"))
+    with pytest.raises(OapipError, match="no such image") as caught:
+        call(oapip_process, double, content=CWL)
+    assert "zookernel" not in caught.value.text()
+    assert double.writes() == [f"POST {WRITE}"]
+
+
 # oapip_process_info
 
 
@@ -263,7 +284,7 @@ def test_a_job_is_run_watched_and_its_results_saved(
         "[host] water 00000000...: successful",
     ]
     post = next(a for a in double.asked if a.method == "POST")
-    assert post.headers["prefer"] == "respond-async;return=representation"
+    assert post.headers["prefer"] == "respond-async"
     again = call(oapip_job, double, job_id=made["job_id"], dest=str(dest))
     assert (again["changed"], again["job_results"]) == (False, made["job_results"])
 
@@ -336,6 +357,31 @@ def test_sync_only_where_the_process_offers_it(double: Double, water: Engine) ->
     assert "job_id" not in made
 
 
+def test_async_only_where_the_process_offers_it(double: Double, engine: Engine) -> None:
+    about = {"id": "slow", "jobControlOptions": ["sync-execute"], "inputs": {}}
+    double.fail("GET", "/processes/slow", Reply(200, about))
+    with pytest.raises(OapipError, match="cannot run asynchronously: it offers sync-execute"):
+        call(oapip_job, double, process_id="slow")
+    assert double.writes() == []
+
+
+def test_results_with_a_location_are_results(double: Double, water: Engine) -> None:
+    results = {"id": "echo", "value": "hello"}  # an output that is called as a job's number is
+    where = {"Location": "http://wrong.invalid/jobs/a%2Fb"}
+    double.fail("POST", "/execution", Reply(200, results, where))
+    made = call(oapip_job, double, process_id="water", inputs={"fn": "x"})
+    assert (made["job_id"], made["job_results"]) == ("a/b", results)
+    assert made["job"] == {"processID": "water", "jobID": "a/b", "status": "successful"}
+
+
+def test_a_status_with_200_is_a_started_job(double: Double, water: Engine) -> None:
+    water.jobs["j"] = [{"jobID": "j", "status": "successful"}]
+    double.fail("POST", "/execution", Reply(200, {"jobID": "j", "status": "accepted"}))
+    made = call(oapip_job, double, process_id="water", inputs={"fn": "x"})
+    assert made["job"]["status"] == "successful"
+    assert made["job_results"] == water.results
+
+
 def test_a_page_is_neither_a_job_nor_its_results(double: Double, water: Engine) -> None:
     page = Reply(200, "<html>Sorry</html>", {"Content-Type": "text/html"})
     double.faults.append(("POST", "/execution", page))
@@ -370,3 +416,29 @@ def test_jobs_are_read_and_filtered(double: Double, water: Engine) -> None:
     running = call(oapip_job_info, double, process_id="water", status=["running"])["jobs"]
     assert [job["status"] for job in running] == ["running"]
     assert double.asked[-1].target.endswith("/jobs?processID=water&status=running&limit=100")
+
+
+def test_a_list_is_read_to_its_end_by_the_query_of_its_links(double: Double) -> None:
+    def page(names: list[str], query: str = "") -> Reply:
+        links = [{"rel": "next", "href": f"http://wrong.invalid/x/jobs?{query}"}] if query else []
+        found = [{"jobID": name, "status": "successful"} for name in names]
+        return Reply(200, {"jobs": found, "links": [{"rel": "self"}, *links]})
+
+    double.fail(
+        "GET", "/jobs", page(["a", "b"], "skip=2&limit=100"), page(["b", "c"], "skip=4"), page([])
+    )
+    found = call(oapip_job_info, double)["jobs"]
+    assert [job["jobID"] for job in found] == ["a", "b", "c"]
+    assert [asked.target.split("?")[1] for asked in double.asked] == [
+        "limit=100",
+        "skip=2&limit=100",
+        "skip=4",
+    ]
+
+
+def test_a_list_that_does_not_turn_its_page_ends(double: Double) -> None:
+    links = [{"rel": "next", "href": "http://x/processes?skip=1"}]
+    same = Reply(200, {"processes": [{"id": "echo"}], "links": links})
+    double.fail("GET", "/processes", same, same, same)
+    assert call(oapip_process_info, double)["processes"] == [{"id": "echo"}]
+    assert len(double.asked) == 2
