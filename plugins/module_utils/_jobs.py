@@ -186,23 +186,23 @@ def dismiss(server: _ogc.Server, job_id: str) -> bool:
 
 
 def listed(server: _ogc.Server, filters: t.Mapping[str, t.Any], limit: int) -> t.List[Document]:
-    """Return at most ``limit`` jobs; the filters are applied here too: some servers ignore them."""
-    query = [(key, str(one)) for key, value in filters.items() for one in _many(value)]
-    process = filters.get("processID")
-    states = filters.get("status") or []
+    """Return at most ``limit`` jobs; the filters are applied here too: some servers ignore them.
+
+    :param filters: query parameters of 18-062r2 11.2; ``status`` is a list.
+    """
+    process, states = filters.get("processID"), filters.get("status") or []
     kept: t.Dict[str, Document] = {}  # jobs that come or go meanwhile move others between pages
-    for page in server.pages("jobs", [*query, ("limit", str(limit))]):
-        for one in page:
-            fits = not process or one.get("processID", process) == process
-            if fits and (not states or one.get("status") in states):
-                kept.setdefault(_job.job_id_of(one) or str(len(kept)), one)
-        if len(kept) >= limit:
-            break
-    return list(kept.values())[:limit]
-
-
-def _many(value: t.Any) -> t.List[t.Any]:
-    return value if isinstance(value, list) else [value] if value is not None else []
+    for state in states or [None]:  # one at a time: servers differ in how several are written
+        wanted = {**filters, "status": state, "limit": limit}
+        query = [(key, str(value)) for key, value in wanted.items() if value is not None]
+        for page in server.pages("jobs", query):
+            for one in page:
+                fits = not process or one.get("processID", process) == process
+                if fits and (not states or one.get("status") in states):
+                    kept.setdefault(_job.job_id_of(one) or str(len(kept)), one)
+            if len(kept) >= limit:
+                return list(kept.values())[:limit]
+    return list(kept.values())
 
 
 def saved_text(results: t.Any) -> bytes:

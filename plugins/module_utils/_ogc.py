@@ -244,8 +244,9 @@ class Server:
         """
         doing = f"listing {name}"
         last: t.Any = None
+        asked = list(query)
         for _ in range(PAGES):
-            body = self.read([name], doing, params=query)
+            body = self.read([name], doing, params=asked)
             found = body.get(name) if isinstance(body, dict) else None
             if not isinstance(found, list):
                 raise OapipError(doing, f"the answer has no list of {name}", "Check url.")
@@ -253,9 +254,11 @@ class Server:
                 return
             yield [one for one in found if isinstance(one, dict)]
             following = next_query(body)
-            if not found or following is None or following == query:
+            if not found or not following:
                 return
-            last, query = found, following
+            # ZOO-Project forgets the filters in it
+            told = {key for key, _value in following}
+            last, asked = found, [*(one for one in query if one[0] not in told), *following]
         raise OapipError(doing, f"it does not end after {PAGES} pages", "Ask for fewer.")
 
 
@@ -277,16 +280,16 @@ def base_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def next_query(body: Document) -> t.Optional[t.List[t.Tuple[str, str]]]:
-    """Return the query of a list's ``next`` link, all that counts of it; None on the last page."""
+def next_query(body: Document) -> t.List[t.Tuple[str, str]]:
+    """Return the query of a list's ``next`` link, all that counts of it; empty on the last page."""
     links = body.get("links")
     for link in links if isinstance(links, list) else []:
         if isinstance(link, dict) and link.get("rel") == "next":
             try:
                 return parse_qsl(urlsplit(str(link.get("href"))).query)
             except ValueError:
-                return None
-    return None
+                return []
+    return []
 
 
 def document(response: t.Any, doing: str) -> t.Any:

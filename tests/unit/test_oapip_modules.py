@@ -427,12 +427,21 @@ def test_a_list_is_read_to_its_end_by_the_query_of_its_links(double: Double) -> 
     double.fail(
         "GET", "/jobs", page(["a", "b"], "skip=2&limit=100"), page(["b", "c"], "skip=4"), page([])
     )
-    found = call(oapip_job_info, double)["jobs"]
+    found = call(oapip_job_info, double, min_duration=5)["jobs"]
     assert [job["jobID"] for job in found] == ["a", "b", "c"]
     assert [asked.target.split("?")[1] for asked in double.asked] == [
-        "limit=100",
-        "skip=2&limit=100",
-        "skip=4",
+        "minDuration=5&limit=100",
+        "minDuration=5&skip=2&limit=100",
+        "minDuration=5&limit=100&skip=4",
+    ]
+
+
+def test_states_are_asked_for_one_by_one(double: Double, water: Engine) -> None:
+    water.jobs = {str(n): [{"jobID": str(n), "status": "running"}] for n in range(3)}
+    call(oapip_job_info, double, status=["running", "failed"])
+    assert [asked.target.split("?")[1] for asked in double.asked] == [
+        "status=running&limit=100",
+        "status=failed&limit=100",
     ]
 
 
