@@ -30,6 +30,9 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Clock
 EARLY = 30.0
 """Seconds before its expiry at which a token is fetched anew (at most a quarter of its life)."""
 
+PERCENT = "a label or doc of a process holds a '%'"
+"""What ZOO-Project prints as a format: it garbles the answer or crashes."""
+
 PAGES = 1000
 """Pages of a list that are read."""
 
@@ -297,10 +300,7 @@ def document(response: t.Any, doing: str) -> t.Any:
     try:
         return _http.json_of(response, doing)
     except OapipError as error:
-        error.hint += (
-            " ZOO-Project breaks its answers where a label or doc of a process holds a '%':"
-            " remove such texts."
-        )
+        error.hint += f" ZOO-Project breaks its answers where {PERCENT}: remove such texts."
         raise
 
 
@@ -356,6 +356,8 @@ def failed(response: t.Any, doing: str, hint: str = "") -> OapipError:
     cure = hint or cures.get(response.status_code, "")
     if not hint and response.status_code >= 500:
         cure = "See the log of the server (Deployment zoo-project-dru-zookernel of the engine)."
+        if "SIGSEGV" in _http.message_of(response):
+            cure = f"Its database is down, or {PERCENT}. {cure}"
     if response.status_code == 404 and code_of(response):
         cure = hint
     return _http.failed(response, doing, cure)

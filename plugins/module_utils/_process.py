@@ -17,6 +17,9 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
 
 Document = t.Dict[str, t.Any]
 
+APPPKG = "application/ogcapppkg+json"
+"""An OGC Application Package (20-044 7.3)."""
+
 SETTLE = 10.0
 """Seconds that a server may take to show what it accepted."""
 
@@ -31,11 +34,19 @@ ZOO_LOG = (
 
 @dataclass(frozen=True)
 class Current:
-    """A process as the server has it; ``package`` is None where the server does not tell it."""
+    """A process as the server has it; ``package`` is None where the server does not tell it.
+
+    ``stale``: two packages are stored, by media type, and nobody tells which of them runs.
+    """
 
     exists: bool
     description: Document = field(default_factory=dict)
     package: t.Optional[str] = None
+    stale: bool = False
+
+    def runs(self, package: _cwl.Package) -> bool:
+        """Whether it is this package, as far as the server tells."""
+        return self.package is None or (not self.stale and _cwl.same(self.package, package.text))
 
     @property
     def mutable(self) -> bool:
@@ -66,33 +77,34 @@ def describe(server: _ogc.Server, process_id: str) -> t.Optional[Document]:
     return body
 
 
-def read_package(server: _ogc.Server, process_id: str) -> t.Optional[str]:
-    """Return the stored package of a process, or None where the server does not tell it.
+def shown_package(
+    server: _ogc.Server, process_id: str, accept: str
+) -> t.Tuple[t.Optional[str], str]:
+    """Return the package that the server shows for a media type, None for none, and its own type.
 
-    :raises OapipError: no answer.
+    :raises OapipError: no answer, or no access.
     """
     doing = f"reading the package of process {process_id}"
-    for accept in (_cwl.MEDIA_TYPE, "application/ogcapppkg+json"):
-        path = ["processes", process_id, "package"]
-        response = server.ask("GET", path, doing, headers={"Accept": accept})
-        if response.status_code in (401, 403):
-            raise _ogc.failed(response, doing)
-        kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
-        if response.status_code != 200 or kind == "text/html":
-            continue
-        text = response.content.decode("utf-8", "replace")
-        if "json" not in kind:
-            return _cwl.from_server(text)
-        try:
-            body = response.json()
-        except ValueError:
-            continue
-        if isinstance(body, dict) and "cwlVersion" in body:
-            return _cwl.from_server(text)
-        inner = _cwl.from_ogcapppkg(body)
-        if inner is not None:
-            return inner
-    return None
+    path = ["processes", process_id, "package"]
+    response = server.ask("GET", path, doing, headers={"Accept": accept})
+    if response.status_code in (401, 403):
+        raise _ogc.failed(response, doing)
+    kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+    if response.status_code != 200 or kind == "text/html":
+        return None, kind
+    text = response.content.decode("utf-8", "replace")
+    if "json" not in kind:
+        return _cwl.from_server(text), kind
+    body = _ogc.quiet_json(response)
+    if isinstance(body, dict) and "cwlVersion" in body:
+        return _cwl.from_server(text), kind
+    return _cwl.from_ogcapppkg(body), kind
+
+
+def read_package(server: _ogc.Server, process_id: str) -> t.Optional[str]:
+    """Return the stored package of a process, or None where the server does not tell it."""
+    text, _kind = shown_package(server, process_id, _cwl.MEDIA_TYPE)
+    return shown_package(server, process_id, APPPKG)[0] if text is None else text
 
 
 def observe(server: _ogc.Server, process_id: str, package: bool = True) -> Current:
@@ -100,8 +112,13 @@ def observe(server: _ogc.Server, process_id: str, package: bool = True) -> Curre
     about = describe(server, process_id)
     if about is None:
         return Current(False)
-    deployed = about.get("mutable") is not False
-    return Current(True, about, read_package(server, process_id) if package and deployed else None)
+    if not package or about.get("mutable") is False:
+        return Current(True, about)
+    text, _kind = shown_package(server, process_id, _cwl.MEDIA_TYPE)
+    # this type is given only to what was uploaded so: else it is made of the CWL, and garbled
+    twin, kind = shown_package(server, process_id, APPPKG)
+    stale = kind == APPPKG and None not in (text, twin) and not _cwl.same(str(text), str(twin))
+    return Current(True, about, twin if text is None else text, stale)
 
 
 def plan(
@@ -125,8 +142,7 @@ def plan(
     after = {"package": desired.text}
     if not current.exists:
         return [Change("create", "process", process_id, None, after, desired)]
-    equal = current.package is None or _cwl.same(current.package, desired.text)
-    if equal and not force:
+    if current.runs(desired) and not force:
         return []
     return [Change("update", "process", process_id, before, after, desired)]
 
@@ -167,7 +183,7 @@ def _took(server: _ogc.Server, package: _cwl.Package) -> bool:
     while True:
         seen = observe(server, package.id)
         if seen.exists:
-            return seen.package is None or _cwl.same(seen.package, package.text)
+            return seen.runs(package)
         if deadline.over:
             return False
         deadline.sleep(1.0)
