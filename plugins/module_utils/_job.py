@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
-from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline, Uniform, step
 
 Document = t.Dict[str, t.Any]
 
@@ -25,14 +25,11 @@ OVER = frozenset({"successful", "failed", "dismissed"})
 
 STATES = OVER | {"accepted", "running"}
 
-SHARE = 0.1
-"""The longest wait between two looks, as a share of the time that has passed."""
-
-SMALLEST, LARGEST = 1.0, 60.0
-"""Seconds between two looks."""
-
 GRACE = 15.0
 """Seconds in which a job that was just started may not be found yet."""
+
+AGAIN = 2.0
+"""Seconds after which a job that was not found is looked for again."""
 
 PATIENCE = 300.0
 """Seconds without any usable answer after which a wait gives up."""
@@ -56,20 +53,6 @@ class Outcome:
     status: Document = field(default_factory=dict)
     looks: int = 0
     trouble: str = ""
-
-
-def delay(elapsed: float, remaining: t.Optional[float] = None, jitter: float = 1.0) -> float:
-    """Return the seconds until the next look.
-
-    :param elapsed: seconds since the wait began.
-    :param remaining: the estimated seconds to the end, where the progress has just moved.
-    :param jitter: a number between 0.8 and 1 that keeps many waits apart.
-    """
-    wait = min(max(SMALLEST, SHARE * elapsed), LARGEST)
-    if remaining is not None:
-        # never much shorter than the plain step: an estimate that keeps moving must not flood
-        wait = min(wait, max(SMALLEST, wait / 3, remaining / 4))
-    return wait * jitter
 
 
 def progress_of(status: Document) -> t.Optional[float]:
@@ -108,7 +91,7 @@ def wait(
     deadline: Deadline,
     tell: t.Callable[[str], None] = lambda _line: None,
     fresh: bool = True,
-    uniform: t.Callable[[float, float], float] = random.uniform,
+    uniform: Uniform = random.uniform,
 ) -> Outcome:
     """Look at a job until it is over, gone, or the time is up.
 
@@ -152,9 +135,9 @@ def wait(
                 )
         if deadline.over:
             return seen
-        pause = delay(deadline.elapsed, remaining, uniform(0.8, 1.0))
+        pause = step(deadline.elapsed, remaining=remaining, uniform=uniform)
         if found.gone:
-            pause = min(pause, SMALLEST * 2)
+            pause = min(pause, AGAIN)
         if found.retry_after is not None:
             pause = max(found.retry_after, 0.1)
         deadline.sleep(pause)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from ansible_collections.eoepca.oapip.plugins.module_utils import _cwl, _http, _ogc
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
-from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline, poll
 
 Document = t.Dict[str, t.Any]
 
@@ -179,14 +179,13 @@ def apply(server: _ogc.Server, change: Change, ctx: Context) -> None:
 
 def _took(server: _ogc.Server, package: _cwl.Package) -> bool:
     """Whether the server shows the package that was sent, or at least the process."""
-    deadline = Deadline(SETTLE)
-    while True:
+
+    def look() -> t.Tuple[bool, Current]:
         seen = observe(server, package.id)
-        if seen.exists:
-            return seen.runs(package)
-        if deadline.over:
-            return False
-        deadline.sleep(1.0)
+        return seen.exists, seen
+
+    exists, seen = poll(look, Deadline(SETTLE))
+    return exists and seen.runs(package)
 
 
 class Writer:
