@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from ansible_collections.eoepca.oapip.plugins.module_utils import _cwl, _http, _ogc
+from ansible_collections.eoepca.oapip.plugins.module_utils import _cwl, _http, _ogc, _pack
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline, poll
@@ -288,19 +288,25 @@ def listed(server: _ogc.Server) -> t.List[Document]:
 
 
 def fetch_source(src: str, timeout: float, http: t.Any) -> str:
-    """Return the text of a package from an address or a file of the controller, packed.
+    """Return the text of a package with the files that it refers to.
 
-    :raises OapipError: it cannot be read.
+    :param src: a file of the controller, or an address: fetched here, since the engine would keep
+        its first answer for ever.
+    :raises OapipError: one of them cannot be read.
     """
-    doing = f"reading {src.split('?', 1)[0]}"
-    if src.startswith(("http://", "https://")):
-        response = _http.send(http, "GET", src, doing, timeout, auth=_ogc.bearer(""))
-        if response.status_code != 200:
-            raise _http.failed(response, doing, "Check src.")
-        return _cwl.packed(src, _cwl.decode(response.content))
-    try:
-        with open(src, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise OapipError(doing, error.strerror or "it cannot be read", "Check src.") from None
-    return _cwl.packed(src, _cwl.decode(data))
+
+    def read(location: str) -> str:
+        doing = f"reading {location.split('?', 1)[0]}"
+        if _pack.is_url(location):
+            response = _http.send(http, "GET", location, doing, timeout, auth=_ogc.bearer(""))
+            if response.status_code != 200:
+                raise _http.failed(response, doing, "Check src.")
+            return _cwl.decode(response.content)
+        try:
+            with open(location, "rb") as file:
+                return _cwl.decode(file.read())
+        except (OSError, ValueError) as error:  # the latter for a name that cannot be one
+            reason = getattr(error, "strerror", None) or "it cannot be read"
+            raise OapipError(doing, reason, "Check src.") from None
+
+    return _pack.packed(src, read(src), read)

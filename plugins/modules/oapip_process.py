@@ -34,8 +34,8 @@ options:
       - File of the controller, or V(https://) address, that holds the package.
       - An address is fetched by the controller, never by the server, which would keep its first
         answer for ever.
-      - Files that a local package refers to (C(run), C($import), C($include)) are packed into it;
-        this needs C(cwl-utils).
+      - Files that it refers to (C(run), C($import), C($include)) are packed into it. A package from
+        an address may refer to other addresses only.
     type: str
   content:
     description:

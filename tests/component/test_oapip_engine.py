@@ -16,6 +16,7 @@ from typing import Any
 
 import boto3
 import pytest
+import yaml
 from botocore.config import Config
 from PIL import Image
 
@@ -51,6 +52,18 @@ def test_create_again_change_check_absent_again(engine: Stand) -> None:
     assert {one["id"]: one.get("package") for one in found} == {"echo": None, "sleeper": OTHER}
     step(["delete"], process_id="sleeper", state="absent")
     step([], process_id="sleeper", state="absent")
+
+
+def test_a_package_of_several_files_converges(engine: Stand, tmp_path: Path) -> None:
+    flow, tool = yaml.safe_load(CWL)["$graph"]
+    flow["steps"]["step"]["run"] = "parts/tool.cwl"
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "flow.cwl").write_text(yaml.safe_dump({"cwlVersion": "v1.2", **flow}))
+    for command, changed in (("sleep", True), ("sleep", False), ("true", True), ("true", False)):
+        part = {"cwlVersion": "v1.2", **tool, "baseCommand": command}
+        (tmp_path / "parts" / "tool.cwl").write_text(yaml.safe_dump(part))
+        made = call(oapip_process, engine, src=str(tmp_path / "flow.cwl"))
+        assert (made["process_id"], made["changed"]) == ("sleeper", changed)
 
 
 def test_a_job_is_started_watched_listed_and_dismissed(engine: Stand) -> None:
