@@ -91,10 +91,15 @@ def _results_at_once(response: t.Any, shape: str, doing: str) -> t.Any:
 
 
 def content(response: t.Any) -> t.Any:
-    """Return an answer's content: JSON parsed, text as text, else what it is and how long."""
+    """Return an answer's content: JSON parsed, text as text, else what it is and how long.
+
+    Raw results by reference are links in the header, by output (18-062r2,
+    /req/core/process-execute-sync-raw-ref).
+    """
     kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
     if not response.content:
-        return None
+        links = {rel: {"href": link["url"], **_typed(link)} for rel, link in response.links.items()}
+        return links if response.status_code == 204 and links else None
     if "json" in kind:
         parsed = _ogc.quiet_json(response)
         if parsed is not None:
@@ -102,6 +107,10 @@ def content(response: t.Any) -> t.Any:
     if kind.startswith("text/") or not kind or "json" in kind or "xml" in kind:
         return response.content.decode("utf-8", "replace")
     return {"type": kind, "size": len(response.content)}
+
+
+def _typed(link: t.Mapping[str, str]) -> t.Dict[str, str]:
+    return {"type": link["type"]} if "type" in link else {}
 
 
 def looker(server: _ogc.Server, job_id: str, deadline: Deadline) -> t.Callable[[], _job.Look]:
@@ -188,7 +197,7 @@ def dismiss(server: _ogc.Server, job_id: str) -> bool:
 def listed(server: _ogc.Server, filters: t.Mapping[str, t.Any], limit: int) -> t.List[Document]:
     """Return at most ``limit`` jobs; the filters are applied here too: some servers ignore them.
 
-    :param filters: query parameters of 18-062r2 11.2; ``status`` is a list.
+    :param filters: query parameters of 18-062r2, class job-list; ``status`` is a list.
     """
     process, states = filters.get("processID"), filters.get("status") or []
     kept: t.Dict[str, Document] = {}  # jobs that come or go meanwhile move others between pages

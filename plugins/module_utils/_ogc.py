@@ -241,14 +241,14 @@ class Server:
     def pages(
         self, name: str, query: t.Sequence[t.Tuple[str, str]] = ()
     ) -> t.Iterator[t.List[Document]]:
-        """Yield the pages of ``/processes`` or ``/jobs`` (18-062r2 7.9, 11.2).
+        """Yield the pages of ``/processes`` or ``/jobs``, the lists of 18-062r2.
 
         :raises OapipError: an answer that is no such list, or more than ``PAGES`` of them.
         """
         doing = f"listing {name}"
         last: t.Any = None
         asked = list(query)
-        for _ in range(PAGES):
+        for _page in range(PAGES):
             body = self.read([name], doing, params=asked)
             found = body.get(name) if isinstance(body, dict) else None
             if not isinstance(found, list):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -197,14 +198,15 @@ class Writer:
         self._package = package
 
     def _send(self, method: str, segments: t.Sequence[str], doing: str, **kwargs: t.Any) -> t.Any:
-        response = self._server.ask(
-            method,
-            segments,
-            doing,
-            headers={"Content-Type": _cwl.MEDIA_TYPE},
-            data=self._package.text.encode(),
-            **kwargs,
-        )
+        text = self._package.text
+        unit = {"executionUnit": {"value": text, "mediaType": _cwl.MEDIA_TYPE}}
+        for kind, body in ((_cwl.MEDIA_TYPE, text), (APPPKG, json.dumps(unit))):
+            headers = {"Content-Type": kind}
+            response = self._server.ask(
+                method, segments, doing, headers=headers, data=body.encode(), **kwargs
+            )
+            if response.status_code != 415:
+                break
         warn_context(self._server, response, self._ctx)
         return response
 

@@ -18,7 +18,7 @@ from ansible_collections.eoepca.oapip.plugins.modules import (
     oapip_process,
     oapip_process_info,
 )
-from tests.ogc_double import Double, Engine, Reply, problem, serving
+from tests.ogc_double import Asked, Double, Engine, Reply, problem, serving
 from tests.unit_params import params_of
 
 CWL = """\
@@ -232,6 +232,29 @@ def test_a_refusal_is_explained_by_the_conformance(double: Double) -> None:
         assert bool(words) == ("Part 2" in caught.value.text())
 
 
+def test_a_server_that_takes_only_ogc_packages_gets_them(double: Double, engine: Engine) -> None:
+    kind = "application/ogcapppkg+json"
+    stored: dict[str, bytes] = {}
+
+    def strict(asked: Asked) -> Reply:
+        if asked.method in ("POST", "PUT"):
+            if asked.headers["content-type"] != kind:
+                return Reply(415, {"type": "about:blank", "title": "Unsupported Media Type"})
+            created = "water" not in stored
+            stored["water"] = asked.body
+            return Reply(201 if created else 204, "")
+        if asked.path.endswith("/water") and stored:
+            return Reply(200, {"id": "water", "mutable": True})
+        if asked.path.endswith("/package"):
+            good = asked.headers["accept"] == kind
+            return Reply(200, stored["water"], {"Content-Type": kind}) if good else Reply(406)
+        return Reply(404, {"type": "about:blank", "title": "Not Found", "status": 404})
+
+    double.handler = strict
+    for text, changed in ((CWL, True), (CWL, False), (OTHER, True), (OTHER, False)):
+        assert call(oapip_process, double, content=text)["changed"] is changed
+
+
 def test_a_refusal_of_another_server_is_not_repaired(double: Double) -> None:
     """Only the engine means its left-overs by 400."""
     double.fail("POST", "/processes", problem(400, "InvalidParameterValue", detail="no such image"))
@@ -372,6 +395,16 @@ def test_results_with_a_location_are_results(double: Double, water: Engine) -> N
     made = call(oapip_job, double, process_id="water", inputs={"fn": "x"})
     assert (made["job_id"], made["job_results"]) == ("a/b", results)
     assert made["job"] == {"processID": "water", "jobID": "a/b", "status": "successful"}
+
+
+def test_raw_results_by_reference_are_links_in_the_header(double: Double, water: Engine) -> None:
+    link = '<https://x.example/a.tif>; rel="out"; type="image/tiff", <https://x.example/b>; rel="b"'
+    double.fail("GET", "/results", Reply(204, "", {"Link": link}))
+    made = call(oapip_job, double, process_id="water", inputs={"fn": "x"}, response="raw")
+    assert made["job_results"] == {
+        "out": {"href": "https://x.example/a.tif", "type": "image/tiff"},
+        "b": {"href": "https://x.example/b"},
+    }
 
 
 def test_a_status_with_200_is_a_started_job(double: Double, water: Engine) -> None:
