@@ -258,7 +258,7 @@ def test_of_many_at_once_all_end_well(here: Realm, client_id: str) -> None:
 
 
 def test_clients_of_two_clusters_leave_each_other_alone(here: Realm, client_id: str) -> None:
-    other = {"client_id": f"{client_id}-b", "marker": "another cluster"}
+    other: Json = {"client_id": f"{client_id}-b", "marker": "another cluster"}
     audience: Json = {"authorization": True, "token_clients": ["cli"]}
     here.call(keycloak_client, **other, **audience, audience=[other["client_id"]])
     here.call(keycloak_protect, **other, contexts=BOTH, user_access="policy")
