@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -20,11 +20,12 @@ Json = dict[str, Any]
 
 @dataclass
 class Realm:
-    """One realm, with its admin events on."""
+    """One realm, with its admin events on, and the warnings of the calls."""
 
     name: str
     options: Json
     kc: Keycloak
+    warned: list[str] = field(default_factory=list)
 
     def call(self, module: ModuleType, check: bool = False, **options: Any) -> Json:
         """Validate the options as Ansible does, and call the module."""
@@ -32,14 +33,15 @@ class Realm:
         given = {**self.options, **options}
         checked = ArgumentSpecValidator(**spec).validate(given)
         assert not checked.error_messages, checked.error_messages
-        result: Json = module.run(checked.validated_parameters, Context(check_mode=check))
+        ctx = Context(check_mode=check, warn=self.warned.append)
+        result: Json = module.run(checked.validated_parameters, ctx)
         return result
 
     def writes(self) -> list[str]:
         """Return the admin events so far, as ``CREATE clients/...``."""
         query = {"first": 0, "max": 100000}
         events = self.kc.request("GET", "admin-events", query=query)
-        return [f"{one['operationType']} {one['resourcePath']}" for one in events]
+        return [f"{one['operationType']} {one.get('resourcePath', 'realm')}" for one in events]
 
     def settle(self, module: ModuleType, **options: Any) -> Json:
         """Call dry, for real, and again: dry tells the truth, again writes nothing."""

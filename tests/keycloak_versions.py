@@ -30,7 +30,7 @@ from sandbox.servers import ADMIN
 from sandbox.supervise import Supervisor
 
 TESTS = "tests/component"
-WHOLE = [f"{TESTS}/test_keycloak_client.py", f"{TESTS}/test_keycloak_protect.py"]
+WHOLE = [f"{TESTS}/test_keycloak_{kind}.py" for kind in ("client", "protect", "user")]
 #: Tests by version: 26.4 makes default objects, 24.0 has the older groups API.
 VERSIONS = {"26.4.7": WHOLE, "24.0.5": [*WHOLE, "-k", "life or let_in or survive"]}
 
