@@ -35,6 +35,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_login impor
     WRONG_URL,
     Login,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_names import segment_fault
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     OapipError,
@@ -143,9 +144,11 @@ class Keycloak:
         body: t.Any,
         doing: str,
     ) -> t.Any:
-        parts = "/".join(
-            quote(part, safe="") for part in ("admin", "realms", self.realm, *segments)
-        )
+        whole = ("admin", "realms", self.realm, *segments)
+        fault = next(filter(None, map(segment_fault, whole)), "")
+        if fault:  # it would be another path, and with it another answer
+            raise OapipError(self._at(doing), fault, "Correct the name.")
+        parts = "/".join(quote(part, safe="") for part in whole)
         for attempt in (1, 2):
             token = self._token()
             response = _http.send(

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from ansible_collections.eoepca.oapip.plugins.module_utils import (
     _keycloak_audience,
     _keycloak_links,
+    _keycloak_names,
     _plan,
 )
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak import MASKED, Json, Keycloak
@@ -113,8 +114,15 @@ def normalise(raw: Json) -> Json:
 def desire(params: Params) -> Settled:
     """Return what the options want; options that were not given are not in it.
 
-    :raises OapipError: options that contradict each other.
+    :raises OapipError: options that contradict each other, or that Keycloak cannot hold.
     """
+    faults = _keycloak_names.client_faults(params["client_id"], params)
+    if faults and params.get("state") != "absent":
+        raise OapipError(
+            f"planning client {params['client_id']}",
+            "; ".join(faults),
+            "Choose others; nothing was written.",
+        )
     wanted: Json = {}
     for option in FIELDS:
         value = params.get(option)

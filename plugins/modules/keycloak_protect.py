@@ -232,6 +232,11 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_contexts im
     Access,
     contexts_of,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_names import (
+    LONGEST,
+    length_fault,
+    segment_fault,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     ModuleSpec,
@@ -266,14 +271,19 @@ SPEC = ModuleSpec(
 def wish_of(params: Params) -> _keycloak_protect.Wish:
     """Return the options that decide how contexts become objects.
 
-    :raises OapipError: a client id that is no name of a group, or no marker.
+    :raises OapipError: a client id that is no name of a group, no marker or one too long.
     """
     absent = params["state"] == "absent"
     doing = f"protecting client {params['client_id']}"
     if "/" in params["client_id"]:
         raise OapipError(doing, "its id has a /, which parts the names of groups", "Rename it.")
+    if segment_fault(params["client_id"]):
+        raise OapipError(doing, segment_fault(params["client_id"]), "Rename it.")
     if not params["marker"].strip():
         raise OapipError(doing, "marker is empty", "Give a text that no other installation uses.")
+    fault = length_fault(params["marker"], LONGEST - len(_keycloak_protect.OWNED))
+    if fault:
+        raise OapipError(doing, f"marker: {fault}", "Give a shorter one; nothing was written.")
     return _keycloak_protect.Wish(
         params["client_id"],
         params["marker"],
