@@ -1,4 +1,4 @@
-"""Names that bite: each works in the Keycloak modules, or is refused with the reason before a write.
+"""Names that bite: each works in the Keycloak modules, or is refused before a write, with the reason.
 
 What keycloak_user makes of them is in test_keycloak_user.py.
 """
@@ -202,5 +202,5 @@ def test_a_group_below_one_with_a_slash_is_refused(here: Realm) -> None:
 @pytest.mark.parametrize("user", ["alice2", "ali", ".."])
 def test_a_name_inside_another_is_nobody(here: Realm, user: str) -> None:
     checks = [{"user": user, "path": "/team/x", "expect": "deny"}]
-    with pytest.raises(OapipError, match=f"no user {re.escape(user)}[.]"):
+    with pytest.raises(OapipError, match=f"no user {re.escape(user)}[. ]"):
         here.call(keycloak_access_info, client_id="engine", checks=checks)
