@@ -211,8 +211,10 @@ class Protection:
 
     def apply(self, changes: t.Sequence[Change]) -> None:
         """Make the changes: what closes first, memberships of new contexts last."""
-        self._settings([one for one in changes if one.kind == "settings"])
         groups = [one for one in changes if one.kind == "group"]
+        if groups:  # the other rights are proved by the export
+            self.kc.check_may_manage_users()
+        self._settings([one for one in changes if one.kind == "settings"])
         for one in groups:
             self.members.pop(one.name, None)
         kept = [one for one in groups if one.action != "delete"]

@@ -357,6 +357,8 @@ def _missing(
 
 def apply(kc: Keycloak, client_id: str, changes: t.Sequence[Change], seen: Seen) -> None:
     """Make the changes, in the order of the plan."""
+    if len(changes) > 1 and any(one.kind == _keycloak_links.ROLE for one in changes):
+        kc.check_may_manage_users()
     for change in changes:
         doing = f"{change.action[:-1]}ing {change.kind} {change.name}"
         if change.kind == "client":

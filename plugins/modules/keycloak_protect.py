@@ -320,24 +320,12 @@ def run(params: Params, ctx: Context) -> Result:
             kc.look_again(error, attempt)
             continue
         left = _keycloak_protect.plan(protection.observe(desired, absent).current, desired, wish)
-        _refuse_rest(left, wish.client_id)
+        _keycloak.refuse_rest(f"the protection of client {wish.client_id}", left)
         break
     result = _plan.result(changes, assumed, requests=kc.sent)
     if not absent:
         result["contexts"] = [_shown(one) for one in contexts]
     return result
-
-
-def _refuse_rest(left: t.Sequence[Change], client_id: str) -> None:
-    """Fail where the server shows something else than was written."""
-    if left:
-        names = ", ".join(f"{one.kind} {one.name}" for one in left[:5])
-        raise OapipError(
-            f"reading back the protection of client {client_id}",
-            f"the server shows otherwise: {names}",
-            "Somebody else may be changing the same objects; run again.",
-            extra={"left": [one.as_dict() for one in left]},
-        )
 
 
 def _shown(context: Access) -> t.Dict[str, t.Any]:

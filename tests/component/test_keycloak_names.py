@@ -1,4 +1,4 @@
-"""Names that bite: each works in the Keycloak modules, or is refused before a write, with the reason.
+"""Names that bite: each works in the Keycloak modules, or is refused before anything is written.
 
 What keycloak_user makes of them is in test_keycloak_user.py.
 """
