@@ -17,6 +17,7 @@ LONGEST = 255
 SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 """A scope-token, as the name of a client scope has to be (RFC 6749, section 3.3)."""
 SERVICE_ACCOUNT = "service-account-"  # and the client id: the name of its user
+RESOURCES = "urn::resources:default"  # and the client id: a type of resources, ours or Keycloak's
 AUDIENCE = "-audience"  # after the client id: the name of its scope
 
 
@@ -48,15 +49,18 @@ def client_faults(client_id: str, options: t.Mapping[str, t.Any]) -> t.List[str]
     """All that is wrong with the texts of a client."""
     faults = []
     longest = LONGEST
-    if options.get("service_accounts") or options.get("authorization"):
-        longest -= len(SERVICE_ACCOUNT)
-    if options.get("audience"):
-        longest = min(longest, LONGEST - len(AUDIENCE))
-        if not SCOPE.fullmatch(client_id):
-            faults.append(
-                "client_id: its audience scope can only have printable ASCII characters other "
-                'than blanks, " and \\'
-            )
+    for option, more in (
+        ("audience", AUDIENCE),
+        ("service_accounts", SERVICE_ACCOUNT),
+        ("authorization", RESOURCES),
+    ):
+        if options.get(option):
+            longest = LONGEST - len(more)
+    if options.get("audience") and not SCOPE.fullmatch(client_id):
+        faults.append(
+            "client_id: its audience scope can only have printable ASCII characters other "
+            'than blanks, " and \\'
+        )
     texts = [("client_id", client_id, longest)]
     for option in ("name", "description", "root_url", "redirect_uris", "web_origins"):
         value = options.get(option) or []

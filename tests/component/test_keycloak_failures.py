@@ -303,6 +303,15 @@ def test_a_write_of_unknown_fate_is_made_good_by_the_next_run(
     call.settled()
 
 
+@each(("client",))
+@pytest.mark.usefixtures("quick")
+def test_a_new_client_that_cannot_be_closed_is_removed(call: Call, proxy: Proxy) -> None:
+    proxy.breaks(Fault("html", "^GET .*/resource-server/permission"))
+    with pytest.raises(OapipError, match=r"^closing client"):
+        call()
+    assert call.here.kc.client(call.options["client_id"]) is None
+
+
 @each(WRITERS)
 def test_a_token_that_ends_between_list_and_write(call: Call, direct: Realm, proxy: Proxy) -> None:
     """Keycloak itself refuses it: the proxy keeps the first write until the token has ended."""

@@ -133,13 +133,28 @@ def test_the_missing_role_is_named(
 
 
 def test_these_roles_are_enough(here: Realm, robot: Json) -> None:
-    give(here, {"manage-clients", "manage-users", "view-realm"})
+    give(here, {"manage-authorization", "manage-clients", "manage-users", "view-realm"})
     here.call(keycloak_client, **CLIENT, service_account_roles=["reader"], **robot)
     contexts = [{"name": "alice", "roles": ["reader"]}]
     here.call(keycloak_protect, **{**PROTECT, "contexts": contexts}, **robot)
     here.call(keycloak_user, username="newcomer", **robot)
-    give(here, {"view-clients", "view-users"})
+    give(here, {"view-authorization", "view-clients", "view-users"})
     here.call(keycloak_access_info, **CHECKS, **robot)
+
+
+def test_a_client_that_cannot_be_closed_is_not_left_open(here: Realm, robot: Json) -> None:
+    """Managing clients includes their authorization on newer versions, but not on 24.0."""
+    give(here, {"manage-clients"})
+    wanted = {**CLIENT, "client_id": "closed"}
+    try:
+        here.call(keycloak_client, **wanted, **robot)
+    except OapipError as error:
+        told = str(error)
+        assert here.kc.client("closed") is None
+    else:
+        told = ""
+        assert here.kc.request("GET", *here.authz("closed"), "settings")["policies"] == []
+    assert not told or "needs the role view-authorization" in told
 
 
 def test_who_may_not_give_a_role_is_told(here: Realm, robot: Json) -> None:
