@@ -17,6 +17,12 @@ description:
   - Every name is resolved before the first write. New objects are imported in batches, each of
     which is made whole or not at all. What was written is read back.
   - Objects of others are never changed. Ours bear O(marker).
+  - A context C(alice) is the resource C(context:alice), the policies C(context:alice:groups),
+    C(context:alice:users) and C(context:alice:roles) as far as they are needed, and the permission
+    C(context:alice:access), which lets in whom one of them lets in (C(AFFIRMATIVE)).
+  - Paths of the API below are those under C(/admin/realms/{realm}); C(authz) stands for
+    C(clients/{id}/authz/resource-server), whose C(authz/settings) is read as the current state and
+    whose C(authz/import) makes what is new.
 version_added: 1.0.0
 author:
   - eoepca.oapip contributors (@eoepca)
@@ -27,13 +33,16 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - V(absent) removes everything that bears O(marker), whatever O(contexts) says.
+      - V(absent) removes everything that bears O(marker), whatever O(contexts) says
+        (C(DELETE authz/resource/{id}), C(authz/policy/{id}), C(authz/permission/{id}),
+        C(groups/{id})).
     type: str
     choices: [present, absent]
     default: present
   client_id:
     description:
-      - ID of the client whose authorization services protect the engine.
+      - ID of the client whose authorization services protect the engine (C(clientId),
+        C(GET clients?clientId=...)). Keycloak calls it a resource server.
     type: str
     required: true
   marker:
@@ -53,64 +62,72 @@ options:
       name:
         description:
           - Name of the context and first segment of its path. Of a V(personal) context, it is the
-            name of the user.
+            name of the user. Keycloak knows it as the resource C(context:<name>) (C(name)).
         type: str
         required: true
       mode:
         description:
-          - V(personal) belongs to the user of its name, V(shared) to those listed.
+          - V(personal) belongs to the user of its name, V(shared) to those listed. Keycloak does
+            not know the difference; the gateway does.
         type: str
         choices: [personal, shared]
         default: personal
       uris:
         description:
-          - Paths that the context covers, like V(/team/*). Without it, everything below C(/<name>).
+          - Paths that the context covers, like V(/team/*). Without it, everything below C(/<name>)
+            (C(uris) of the resource, C(authz/resource)).
           - Upper case, blanks, C(..), patterns other than a last C(/*), and what is special in a
             URL are refused, as gateways, Keycloak and the engine read them differently.
         type: list
         elements: str
       users:
         description:
-          - Names of the users who may use the context. A V(personal) context has its own user.
+          - Names of the users who may use the context (C(username)). A V(personal) context has its
+            own user. What becomes of them says O(user_access).
         type: list
         elements: str
       groups:
         description:
-          - Full paths of existing groups whose members may use the context.
+          - Full paths of existing groups whose members may use the context (C(groups) of a group
+            policy, C(authz/policy/group); each looked up with C(GET group-by-path/{path})).
         type: list
         elements: str
       roles:
         description:
-          - Realm roles, or client roles as C(<client>/<role>), whose holders may use the context.
+          - Realm roles, or client roles as C(<client>/<role>), whose holders may use the context
+            (C(roles) of a role policy, C(authz/policy/role)).
         type: list
         elements: str
       scopes:
         description:
-          - Authorization scopes of the resource.
+          - Authorization scopes of the resource (C(scopes), C(authz/scope)); missing ones are made.
         type: list
         elements: str
       type:
         description:
-          - Type of the resource. Without it, C(urn:<client_id>:resources:context).
+          - Type of the resource (C(type)). Without it, C(urn:<client_id>:resources:context).
         type: str
   user_access:
     description:
       - How the users of a context get access. With V(group), each context has the group
-        C(/<client_id>/<name>), whose members they are. With V(policy), a user policy names them.
+        C(/<client_id>/<name>) (C(groups/{id}/children)), whose members they are, and a group policy
+        (C(authz/policy/group)). With V(policy), a user policy names them (C(authz/policy/user)).
     type: str
     choices: [group, policy]
     default: group
   memberships:
     description:
       - V(ensure) adds the users to the group of their context, V(exact) also removes all others,
-        V(unmanaged) leaves the members alone.
+        V(unmanaged) leaves the members alone (C(GET groups/{id}/members),
+        C(PUT users/{id}/groups/{group}), C(DELETE users/{id}/groups/{group})).
     type: str
     choices: [ensure, exact, unmanaged]
     default: ensure
   default_access:
     description:
       - V(deny) removes the default resource, permission and policy that Keycloak up to 26.4 makes
-        and that let every user of the realm use every other path. V(keep) keeps them.
+        and that let every user of the realm use every other path (C(Default Resource),
+        C(Default Permission), C(Default Policy)). V(keep) keeps them.
     type: str
     choices: [deny, keep]
     default: deny

@@ -15,8 +15,8 @@ description:
   - Creates, converges or removes one user of a realm, able to log in with a password.
   - Meant for laboratories and temporary users. Where users come from a directory, leave them there.
   - Only options that are given are compared and changed; everything else of the user is kept.
-  - What the realm's user profile (C(GET /admin/realms/{realm}/users/profile)) asks of$
-    is checked before anything is written, and in check mode; what is lacking is told at once.
+  - What the realm's user profile (C(GET /admin/realms/{realm}/users/profile)) asks of a user is
+    checked before anything is written, and in check mode; what is lacking is told at once.
   - A user is one C(UserRepresentation) below C(/admin/realms/{realm}/users), and is written in one
     request.
 version_added: 1.0.0
