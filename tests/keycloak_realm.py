@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -18,14 +17,17 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._module import Contex
 Json = dict[str, Any]
 
 
-@dataclass
 class Realm:
-    """One realm, with its admin events on, and the warnings of the calls."""
+    """One realm, with its admin events on; no dataclass, as its options have a password.
 
-    name: str
-    options: Json
-    kc: Keycloak
-    warned: list[str] = field(default_factory=list)
+    `warned` has the warnings of its calls.
+    """
+
+    def __init__(self, name: str, options: Json) -> None:
+        self.name = name
+        self.options = options
+        self.kc: Keycloak = connect({**options, "auth_realm": "master"})
+        self.warned: list[str] = []
 
     def call(self, module: ModuleType, check: bool = False, **options: Any) -> Json:
         """Validate the options as Ansible does, and call the module."""
@@ -66,10 +68,10 @@ class Realm:
             body["credentials"] = [{"type": "password", "value": password, "temporary": False}]
         return self.kc.create("users", body=body)
 
-    def token_client(self, name: str) -> None:
-        """Create a public client with which users get tokens by their passwords."""
+    def token_client(self, name: str) -> str:
+        """Create a public client with which users get tokens by their passwords; return its id."""
         body = {"clientId": name, "publicClient": True, "directAccessGrantsEnabled": True}
-        self.kc.create("clients", body=body)
+        return self.kc.create("clients", body=body)
 
     def authz(self, client_id: str) -> tuple[str, ...]:
         """Return the path of a client's authorization data."""
@@ -92,7 +94,7 @@ def realm(sandbox: Json) -> Iterator[Realm]:
     }
     _realms(sandbox, "POST", "", {"realm": name, "enabled": True, **_EVENTS})
     try:
-        yield Realm(name, options, connect({**options, "auth_realm": "master"}))
+        yield Realm(name, options)
     finally:
         _realms(sandbox, "DELETE", f"/{name}", None)
 

@@ -118,21 +118,20 @@ def verdict(door: Door, answer: Answer, issuer: str) -> str:
 
     :param issuer: URL of the realm; a redirect elsewhere is not a refusal.
     """
-    if not answer.status:
-        return UNSURE
     if any(name in answer.headers for name in ENGINE_HEADERS):
         return BREACH
+    unsure = answer.status in (0, 429) or answer.status >= 500
     if door.guarded:
         if answer.status == 400:
             return CLOSED
         # 404: the gateway has not taken the route yet
-        return UNSURE if answer.status in (404, 429) or answer.status >= 500 else BREACH
+        return UNSURE if unsure or answer.status == 404 else BREACH
     if answer.status in REFUSED:
         return CLOSED
     if answer.status in REDIRECTS:
         where = answer.headers.get("location", "")
         return CLOSED if issuer and where.startswith(f"{issuer}/") else BREACH
-    return UNSURE if answer.status == 429 or answer.status >= 500 else BREACH
+    return UNSURE if unsure else BREACH
 
 
 def wish(answers: t.Iterable[Answer]) -> float:

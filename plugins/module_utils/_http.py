@@ -92,14 +92,20 @@ def session(validate_certs: bool = True, ca_path: t.Optional[str] = None) -> t.A
     """Return a ``requests.Session`` that trusts only ``ca_path``, or the system's store."""
     require("requests")
     made = requests.Session()
-    made.verify = (ca_path or True) if validate_certs else False
+    made.verify = trust(validate_certs, ca_path)
     made.headers["User-Agent"] = USER_AGENT
     made.auth = _as_it_is
-    if not validate_certs:
-        import urllib3
-
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return made
+
+
+def trust(validate_certs: bool, ca_path: t.Optional[str]) -> t.Union[bool, str]:
+    """Return the ``verify`` of requests; who asks for no check is not warned at each request."""
+    if validate_certs:
+        return ca_path or True
+    import urllib3
+
+    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    return False
 
 
 def _as_it_is(request: t.Any) -> t.Any:
@@ -199,9 +205,12 @@ def message_of(response: t.Any) -> str:
     try:
         body = response.json()
     except ValueError:
-        kind = response.headers.get("Content-Type", "no content type").split(";")[0]
-        return f"{response.reason or 'error'} (the body is {kind}, not JSON)"
+        return f"{response.reason or 'error'} (the body is {_type_of(response)}, not JSON)"
     return words(body) or str(response.reason or "error")
+
+
+def _type_of(response: t.Any) -> str:
+    return str(response.headers.get("Content-Type", "no content type").split(";")[0])
 
 
 def words(body: t.Any) -> str:
@@ -231,14 +240,9 @@ def json_of(response: t.Any, doing: str) -> t.Any:
     try:
         return response.json()
     except (ValueError, json.JSONDecodeError):
-        kind = response.headers.get("Content-Type", "no content type").split(";")[0]
-        raise OapipError(
-            doing,
-            f"the answer is not JSON but {kind}",
-            "Something else than the server may have answered (a proxy, a login page).",
-            response.status_code,
-            urlsplit(response.url).path,
-            server=server_of(response.url),
+        hint = "Something else than the server may have answered (a proxy, a login page)."
+        raise wrong(
+            response, doing, f"the answer is not JSON but {_type_of(response)}", hint
         ) from None
 
 
@@ -247,9 +251,14 @@ def failed(response: t.Any, doing: str, hint: str = "") -> OapipError:
     wish = retry_after(response.headers.get("Retry-After"))
     if wish:
         hint = f"{hint} It asks to wait {wish:.0f} s.".strip()
+    return wrong(response, doing, message_of(response), hint)
+
+
+def wrong(response: t.Any, doing: str, reason: str, hint: str = "") -> OapipError:
+    """Return the error that tells who gave an answer, to what, and what is wrong with it."""
     return OapipError(
         doing,
-        message_of(response),
+        reason,
         hint,
         response.status_code,
         urlsplit(response.url).path,

@@ -144,12 +144,6 @@ def desire(params: Params) -> Settled:
     if params.get("mappers"):
         wanted["mappers"] = {one["name"]: _mapper(one) for one in params["mappers"]}
     links = _keycloak_links.desire(params)
-    if wanted.get("service_accounts") is False and links.get(_keycloak_links.ROLE):
-        raise OapipError(
-            f"planning client {params['client_id']}",
-            "service_account_roles needs a service account",
-            "Set service_accounts to true, or leave the roles out.",
-        )
     return Settled(wanted, params.get("secret"), _audience(params), links, exact)
 
 
@@ -191,8 +185,16 @@ def _text(value: t.Any) -> str:
 def plan(client_id: str, current: Settled, desired: Settled, force: bool = False) -> t.List[Change]:
     """Return the changes from what is to what is wanted.
 
-    :raises OapipError: another owner's client, or a change that destroys authorization data.
+    :raises OapipError: another owner's client, a change that destroys authorization data, or roles
+        for a service account that there is not.
     """
+    client = {**NEW, **(current.client or {}), **(desired.client or {})}
+    if desired.links.get(_keycloak_links.ROLE) and not client["service_accounts"]:
+        raise OapipError(
+            f"planning client {client_id}",
+            "service_account_roles needs a service account",
+            "Set service_accounts to true, or leave the roles out.",
+        )
     changes = _plan_client(client_id, current, desired, force)
     audience = desired.audience
     if audience is not None:
@@ -356,14 +358,21 @@ def _missing(
         seen.assumed.append(f"client {one}")
 
 
-def apply(kc: Keycloak, client_id: str, changes: t.Sequence[Change], seen: Seen) -> None:
-    """Make the changes, in the order of the plan."""
+def apply(
+    kc: Keycloak, client_id: str, changes: t.Sequence[Change], seen: Seen, exact: bool = False
+) -> None:
+    """Make the changes, in the order of the plan.
+
+    :param exact: whether a new client keeps no attribute that was not given.
+    """
     if len(changes) > 1 and any(one.kind == _keycloak_links.ROLE for one in changes):
         kc.check_may_manage_users()
     for change in changes:
         doing = f"{change.action[:-1]}ing {change.kind} {change.name}"
         if change.kind == "client":
             _apply_client(kc, client_id, change, seen.ids.clients, doing)
+            if exact and change.action == "create":
+                _keep_given(kc, seen.ids.clients[client_id], change, doing)
         elif change.kind == "client_scope":
             _keycloak_audience.apply(kc, change, seen.ids.scopes, doing)
         else:
@@ -398,9 +407,7 @@ def _apply_client(
                     kc.request("DELETE", "clients", clients[client_id], doing=doing)
                 raise
         return
-    whole = kc.request("GET", "clients", clients[client_id], doing=f"reading client {client_id}")
-    if whole.get("secret") == MASKED:
-        del whole["secret"]
+    whole = _whole(kc, clients[client_id], doing)
     # an attribute that was shown before and is wanted no more is removed by the empty text
     gone = set((change.before or {}).get("attributes") or {}) - set(given.get("attributes") or {})
     attributes = {**(whole.get("attributes") or {}), **(given.get("attributes") or {})}
@@ -410,6 +417,24 @@ def _apply_client(
         have = whole.get("protocolMappers") or []
         whole["protocolMappers"] = _merged_mappers(have, given["mappers"], removed)
     kc.request("PUT", "clients", clients[client_id], body=whole, doing=doing)
+
+
+def _whole(kc: Keycloak, client: str, doing: str) -> Json:
+    """Return what a PUT of the client can be made of: a masked secret must not be written back."""
+    whole: Json = kc.request("GET", "clients", client, doing=doing)
+    if whole.get("secret") == MASKED:
+        del whole["secret"]
+    return whole
+
+
+def _keep_given(kc: Keycloak, client: str, change: Change, doing: str) -> None:
+    """Remove the attributes that Keycloak puts into a new client on its own account."""
+    whole = _whole(kc, client, doing)
+    have, given = whole.get("attributes") or {}, (change.after or {}).get("attributes") or {}
+    gone = set(have) - set(given) - _servers_own(have)
+    if gone:
+        whole["attributes"] = {**have, **dict.fromkeys(gone, "")}
+        kc.request("PUT", "clients", client, body=whole, doing=doing)
 
 
 def _close(kc: Keycloak, client: str, client_id: str) -> None:

@@ -43,19 +43,13 @@ class Login:
     def __init__(
         self, params: Params, realm: str, client_id: str, secret: t.Optional[str] = None
     ) -> None:
-        verify: t.Union[bool, str] = params.get("ca_path") or True
-        if params.get("validate_certs") is False:
-            verify = False
-            import urllib3
-
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         server = params["server_url"].rstrip("/")
         self._url = f"{server}/realms/{quote(realm, safe='')}/protocol/openid-connect/token"
         self._client = {"client_id": client_id, **({"client_secret": secret} if secret else {})}
         self._timeout: int = params.get("timeout") or 30
         connection = keycloak.ConnectionManager(
             base_url=f"{server}/",
-            verify=verify,
+            verify=_http.trust(params.get("validate_certs") is not False, params.get("ca_path")),
             timeout=self._timeout,
             max_retries=0,
             pool_maxsize=PARALLEL,
@@ -134,11 +128,4 @@ def _refused(response: t.Any, where: str) -> OapipError:
 
 
 def _no_keycloak(response: t.Any, where: str) -> OapipError:
-    return OapipError(
-        where,
-        NOT_KEYCLOAK,
-        WRONG_URL,
-        response.status_code,
-        urlsplit(response.url).path,
-        server=_http.server_of(response.url),
-    )
+    return _http.wrong(response, where, NOT_KEYCLOAK, WRONG_URL)

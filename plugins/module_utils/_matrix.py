@@ -186,20 +186,23 @@ class Matrix:
 
     def plain(self) -> t.Iterator[Check]:
         """Others and strangers on the plain paths."""
-        pairs = [(self.other, self.user)]
+        pairs = [(self.other, self.own, self.user)]
         if self.other_user:
-            pairs.append((self.own, self.other_user))
-        for context, user in pairs:
+            pairs.append((self.own, self.other, self.other_user))
+        for context, mine, user in pairs:
             # without its slash a context may have no route, or one of its own
             yield check("not the owner, no slash", f"/{context}", [403, 404], user)
             for tail in ["/", "/ogc-api/", *(f"/{room}" for room in ROOMS), "/temp/"]:
                 yield check(f"not the owner, {tail}", f"/{context}{tail}", [403], user)
-            yield check(
-                "not the owner, query",
-                f"/{context}/ogc-api/processes?x=/{self.own}/",
-                [403],
-                user,
-            )
+            for label, tail in (
+                ("query", f"/{ROOMS[0]}?x=/{mine}/"),
+                ("query that climbs", f"/{ROOMS[0]}?/../../../{mine}/{ROOMS[0]}"),
+                ("own name after it", f"/{mine}/{ROOMS[0]}"),
+                # Keycloak looks for the very text among the patterns before it matches any
+                ("the pattern itself", "/*"),
+            ):
+                yield check(f"not the owner, {label}", f"/{context}{tail}", [403], user)
+                yield self.anonymous(f"stranger, {label}", f"/{context}{tail}")
             for method, tail in (
                 ("HEAD", "ogc-api/processes"),
                 ("POST", "ogc-api/processes"),
@@ -261,6 +264,9 @@ class Matrix:
         for headers in namespace_headers(self.own)[:2]:
             label = f"open path, header {next(iter(headers), '')}"
             yield self.anonymous(label, "/ogc-api/", headers=headers, also=[400, 403, 404])
+        theirs = f"/{self.other}/{ROOMS[0]}"
+        for name in ("X-Original-URL", "X-Rewrite-URL"):
+            yield check(f"user, header {name}", theirs, [403], self.user, headers={name: own})
         for label, token in (
             ("no JWT", "Bearer abc"),
             ("unsigned JWT", "Bearer eyJhbGciOiJub25lIn0.eyJwcmVmZXJyZWRfdXNlcm5hbWUiOiJhIn0."),

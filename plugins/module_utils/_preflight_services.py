@@ -43,19 +43,17 @@ HELM_SECONDS = 60
 
 def keycloak(params: Params, ctx: Context) -> Findings:
     """Reach Keycloak, log in, and resolve every name that a run will use."""
-    options: Params = params["keycloak"]
     contexts: t.List[Access] = []
     faults: Findings = []
     try:
         contexts = contexts_of(params["contexts"], params["client_id"] or "")
     except OapipError as error:
         faults = fail("contexts", error.reason, "contexts", "Correct the names.")
-    return faults + _keycloak_names(params, options, contexts, ctx)
+    return faults + _keycloak_names(params, contexts, ctx)
 
 
-def _keycloak_names(
-    params: Params, options: Params, contexts: t.Sequence[Access], ctx: Context
-) -> Findings:
+def _keycloak_names(params: Params, contexts: t.Sequence[Access], ctx: Context) -> Findings:
+    options: Params = params["keycloak"]
     try:
         server = _keycloak.connect(options, ctx)
         state = server.token_probe()
@@ -70,7 +68,7 @@ def _keycloak_names(
     groups = sorted({group for context in contexts for group in context.groups})
     clients = list(dict.fromkeys(params["token_clients"]))
     try:
-        strange = [name for name in names if name.lower() not in state["users"]]
+        strange = [name for name in names if name not in state["users"]]
         known = dict.fromkeys(names, True)
         known.update(server.each(server.user_exists, strange))
         found += _absent("user", "contexts", list(known.items()))

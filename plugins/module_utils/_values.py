@@ -63,6 +63,7 @@ class Settings:
     gateway_namespace: str
     issuer: str = ""
     audience: str = ""
+    token_required: bool = True
     ca_pem: str = ""
     pull_secrets: t.Tuple[str, ...] = ()
     images: t.Mapping[str, str] = field(default_factory=dict)
@@ -176,7 +177,7 @@ def _workflow(values: Values, settings: Settings, chart: Chart) -> None:
 def _identity(values: Values, settings: Settings) -> None:
     issuer = settings.issuer.rstrip("/") or NOBODY
     values["iam"] = {
-        "enabled": bool(settings.issuer),
+        "enabled": bool(settings.issuer) and settings.token_required,
         "issuer": issuer,
         "audience": settings.audience or "none",
         "openIdConnectUrl": f"{issuer}/.well-known/openid-configuration",

@@ -380,7 +380,7 @@ def run(params: Params, ctx: Context) -> Result:
         if ctx.check_mode or not left:
             break
         try:
-            _keycloak_client.apply(kc, params["client_id"], left, seen)
+            _keycloak_client.apply(kc, params["client_id"], left, seen, desired.exact)
         except OapipError as error:
             kc.look_again(error, attempt)
             continue

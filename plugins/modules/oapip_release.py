@@ -148,6 +148,13 @@ options:
           - Audience that the tokens must name, the client's id.
         type: str
         required: true
+      token_required:
+        description:
+          - Whether the engine refuses requests without a token; one that comes is checked anyway.
+          - V(false) is needed where a context is shared, as the gateway takes the token away after
+            the decision. Then the gateway and the NetworkPolicies alone protect the engine.
+        type: bool
+        default: true
   ca_path:
     description:
       - PEM file on the host that runs this task, with the authorities that the engine shall trust.
@@ -353,6 +360,7 @@ SPEC: ModuleSpec = {
             "options": {
                 "issuer": {"type": "str", "required": True},
                 "audience": {"type": "str", "required": True},
+                "token_required": {"type": "bool", "default": True},
             },
         },
         "ca_path": {"type": "path"},
@@ -394,7 +402,6 @@ def _bucket(store: t.Optional[t.Mapping[str, t.Any]], ctx: Context) -> Bucket:
 
 
 def _settings(params: Params, ctx: Context) -> Settings:
-    oidc = params["oidc"] or {}
     return Settings(
         namespace=params["namespace"],
         release=params["release_name"],
@@ -405,8 +412,7 @@ def _settings(params: Params, ctx: Context) -> Settings:
         stage_out=_bucket(params["stage_out"], ctx),
         stage_in=_bucket(params["stage_in"] or params["stage_out"], ctx),
         gateway_namespace=params["gateway_namespace"],
-        issuer=oidc.get("issuer", ""),
-        audience=oidc.get("audience", ""),
+        **(params["oidc"] or {}),
         ca_pem=_ca(params["ca_path"]),
         pull_secrets=tuple(params["image_pull_secrets"]),
         images={str(k): str(v) for k, v in params["images"].items()},

@@ -95,14 +95,15 @@ class Site:
 class Baseline:
     """The same work with stock modules, in a virtual environment of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, playbook: str = "site.yml", *options: str) -> None:
+        """Choose one of the folder `baseline`, with options for `ansible-playbook`."""
         self._folder = folder
         venv = venvs.ensure(
             "venv-bench", "bench/requirements.txt", "-c", str(ROOT / "constraints.txt")
         )
         self._ansible = venv / "bin" / "ansible-playbook"
-        self._playbook = HERE / "baseline" / "site.yml"
-        self._options = ("-l", CLUSTER, "-e", f"@{HERE / 'baseline' / 'vars.yml'}")
+        self._playbook = HERE / "baseline" / playbook
+        self._options = options
         self._environment = {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_COLLECTIONS_PATH": str(next(venv.glob("lib/python3*/site-packages"))),
@@ -154,7 +155,8 @@ def counts(sandbox: Mapping[str, Any], folder: Path) -> Iterator[Budget]:
 def compare(sandbox: Mapping[str, Any], folder: Path, rounds: int) -> Iterator[Budget]:
     """Yield the counts of both, then wall time, CPU and memory, measured by turns."""
     yield from counts(sandbox, folder)
-    baseline = Baseline(folder)
+    variables = HERE / "baseline" / "vars.yml"
+    baseline = Baseline(folder, "site.yml", "-l", CLUSTER, "-e", f"@{variables}")
     baseline.run()
     yield from count(sandbox, folder, baseline.run).rows("stock modules", limits=False)
     site = Site(folder, "-l", CLUSTER)

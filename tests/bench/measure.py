@@ -143,9 +143,15 @@ def table(budgets: Iterable[Budget]) -> str:
     for one in budgets:
         limit = "" if one.limit is None else f"{one.limit:g} {one.unit}".strip()
         verdict = "" if one.limit is None else "ok" if one.kept else "OVER"
-        lines.append((one.what, f"{one.value:.3g} {one.unit}".strip(), limit, verdict))
+        lines.append((one.what, _figure(one), limit, verdict))
     widths = [max(len(line[column]) for line in lines) for column in range(4)]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def _figure(one: Budget) -> str:
+    """Return a count in full, and three digits of what was measured."""
+    shown = f"{one.value:.0f}" if one.value >= 100 else f"{one.value:.3g}"
+    return f"{shown} {one.unit}".strip()

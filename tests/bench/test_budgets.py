@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.bench import converged, modules
+from tests.bench import contexts, converged, modules
 from tests.bench.measure import Budget, Cost, by_turns, table
 
 
@@ -26,6 +26,13 @@ def test_a_converged_run_has_few_tasks_and_requests_and_no_write(
     tasks, requests, _writes = (row.value for row in rows)
     assert tasks > 5
     assert requests > 20
+
+
+def test_five_hundred_contexts_take_few_requests(sandbox: dict[str, Any], tmp_path: Path) -> None:
+    rows = [row for row in contexts.many(sandbox, tmp_path) if not row.unit]
+    assert [row.what for row in rows if not row.kept] == [], table(rows)
+    made = next(row for row in rows if row.what.endswith("created: writes"))
+    assert made.value > 0
 
 
 def test_the_table_says_which_budget_is_not_kept() -> None:

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from http.server import BaseHTTPRequestHandler
@@ -35,24 +35,11 @@ from cryptography.x509.oid import NameOID
 from kubernetes import client as kube
 from kubernetes import config as kube_config
 
+from tests.raw_http import Answer, Line
 from tests.unit.sandbox.gateway_bench import GUARD, REMOVAL, rule, serverless
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUP = ("apisix.apache.org", "v2")
-
-
-@dataclass
-class Answer:
-    """Status, headers (the last of a name) and body of one answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    cookies: list[str] = field(default_factory=list)
-
-    def json(self) -> Any:
-        """The body as JSON."""
-        return json.loads(self.body)
 
 
 @dataclass
@@ -93,19 +80,7 @@ class Place:
     def ask(self, target: str, *headers: str, method: str = "GET") -> Answer:
         """One raw request over TLS; the certificate must be the Secret's."""
         context = ssl.create_default_context(cadata=self.certificate.decode())
-        with (
-            socket.create_connection(("localhost", self.port), timeout=20) as plain,
-            context.wrap_socket(plain, server_hostname=self.host) as wire,
-        ):
-            lines = [f"{method} {target} HTTP/1.1", f"Host: {self.host}:{self.port}",
-                     "Connection: close", *headers]  # fmt: skip
-            wire.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-            raw = b"".join(iter(lambda: wire.recv(65536), b""))
-        head, _, body = raw.partition(b"\r\n\r\n")
-        first, *rest = head.decode().split("\r\n")
-        pairs = [line.split(": ", 1) for line in rest]
-        cookies = [value for name, value in pairs if name == "Set-Cookie"]
-        return Answer(int(first.split()[1]), dict(pairs), body, cookies)
+        return Line(self.host, self.port, context).ask(target, *headers, method=method)
 
     def openid(self, **more: Any) -> dict[str, Any]:
         """The openid-connect plugin, credentials from the Secret."""

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -75,11 +75,18 @@ def proxy(sandbox: Json, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         yield made
 
 
+def behind(direct: Realm, proxy: Proxy) -> Realm:
+    """Return the realm as modules see it through the proxy; what the test itself asks goes by."""
+    proxy.breaks()
+    made = Realm(direct.name, {**direct.options, "server_url": proxy.url})
+    made.kc = direct.kc
+    return made
+
+
 @pytest.fixture
 def here(direct: Realm, proxy: Proxy) -> Realm:
     """The realm behind the proxy, with which nothing goes wrong yet."""
-    proxy.breaks()
-    return replace(direct, options={**direct.options, "server_url": proxy.url})
+    return behind(direct, proxy)
 
 
 def call_of(here: Realm, name: str) -> Call:
@@ -115,8 +122,7 @@ def each(names: tuple[str, ...]) -> pytest.MarkDecorator:
 @pytest.fixture(scope="module")
 def unwritten(direct: Realm, proxy: Proxy) -> Iterator[dict[str, Call]]:
     """A call of each module that is never let through, and so is good for many tests."""
-    proxy.breaks()
-    there = replace(direct, options={**direct.options, "server_url": proxy.url})
+    there = behind(direct, proxy)
     calls = {name: call_of(there, name) for name in MODULES}
     yield calls
     assert calls["protect"]()["changed"]

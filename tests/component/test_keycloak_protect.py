@@ -215,20 +215,6 @@ def test_check_mode_assumes_parents_but_never_users(here: Realm) -> None:
     assert here.call(keycloak_protect, **options, contexts=BOTH)["changes"] == dry["changes"]
 
 
-def test_many_contexts_take_few_requests(here: Realm, client_id: str) -> None:
-    names = [f"many{number}" for number in range(60)]
-    users = [{"username": name, "enabled": True} for name in names]
-    here.kc.request("POST", "partialImport", body={"ifResourceExists": "SKIP", "users": users})
-    contexts = [{"name": name} for name in names]
-    options: Json = {"client_id": client_id, "marker": MARKER, "user_access": "policy"}
-    made = here.call(keycloak_protect, **options, contexts=contexts)
-    assert [one["action"] for one in made["changes"]] == ["create"] * 3 * len(names)
-    assert made["requests"] <= 40
-    again = here.call(keycloak_protect, **options, contexts=contexts)
-    assert not again["changed"]
-    assert again["requests"] <= 10
-
-
 def test_a_wrong_decision_fails_with_the_policies(here: Realm, client_id: str) -> None:
     protect(here, client_id, BOTH)
     wrong = [{"user": "bob", "path": "/alice/x", "expect": "allow"}]

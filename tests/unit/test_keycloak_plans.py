@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_client as client_util
 from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_links as links
@@ -33,6 +32,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_profile imp
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
 from ansible_collections.eoepca.oapip.plugins.modules import keycloak_user
+from tests.keycloak_strategies import CLIENTS, PROTECTIONS, raw_contexts
 
 CLIENT, MARKER = "engine", "engine 42"
 Json = dict[str, Any]
@@ -56,48 +56,7 @@ def settled(current: protect.State, changes: list[Change]) -> protect.State:
     return after
 
 
-NAMES = st.sampled_from(["alice", "bob", "team", "a.b", "o-brien", "u_1"])
-USERS = st.lists(st.sampled_from(["alice", "bob", "carol", "Dave"]), max_size=3)
-
-
-@st.composite
-def raw_contexts(draw: st.DrawFn) -> list[Json]:
-    found = []
-    for name in draw(st.lists(NAMES, unique=True, max_size=4)):
-        if draw(st.booleans()):
-            found.append({"name": name, "uris": draw(uris_of(name))})
-            continue
-        users = draw(USERS)
-        groups = draw(st.lists(st.sampled_from(["/g", "/g/h"]), max_size=2))
-        roles = draw(st.lists(st.sampled_from(["r", "c/r"]), max_size=2))
-        if not users and not groups and not roles:
-            users = ["carol"]
-        found.append(
-            {
-                "name": name,
-                "mode": "shared",
-                "users": users,
-                "groups": groups,
-                "roles": roles,
-                "scopes": draw(st.lists(st.sampled_from(["GET", "POST"]), max_size=2)),
-            }
-        )
-    return found
-
-
-def uris_of(name: str) -> st.SearchStrategy[list[str] | None]:
-    lists = st.lists(st.sampled_from([f"/{name}/*", f"/{name}", f"/{name}/x/*"]), max_size=2)
-    return st.none() | lists
-
-
-WISHES = st.builds(
-    wish,
-    memberships=st.sampled_from(["ensure", "exact", "unmanaged"]),
-    user_access=st.sampled_from(["group", "policy"]),
-    purge=st.booleans(),
-    adopt=st.booleans(),
-    default_access=st.sampled_from(["deny", "keep"]),
-)
+WISHES = PROTECTIONS.map(lambda options: wish(**options))
 
 
 @settings(max_examples=300, deadline=None)
@@ -371,43 +330,6 @@ EMPTY = dict.fromkeys(
         *links.OPTIONS,
     )
 )
-MAPPERS = st.builds(
-    lambda name, kind, config, state: {
-        "name": name,
-        "type": kind,
-        "config": config,
-        "state": state,
-    },
-    st.sampled_from(["m", "n"]),
-    st.sampled_from(["oidc-full-name-mapper", "oidc-hardcoded-claim-mapper"]),
-    st.dictionaries(st.sampled_from(["k", "l"]), st.sampled_from(["1", True])),
-    st.sampled_from(["present", "absent"]),
-)
-CLIENTS = st.fixed_dictionaries(
-    {},
-    optional={
-        "name": st.sampled_from(["", "x"]),
-        "redirect_uris": st.lists(st.sampled_from(["https://a/*", "https://b/*"]), max_size=3),
-        "enabled": st.booleans(),
-        "standard_flow": st.booleans(),
-        "implicit_flow": st.booleans(),
-        "authorization": st.just(True),
-        "device_grant": st.booleans(),
-        "pkce": st.sampled_from(["S256", "none"]),
-        "attributes": st.dictionaries(
-            st.sampled_from(["a", "b"]), st.sampled_from(["1", "", None])
-        ),
-        "attributes_mode": st.sampled_from(["merge", "exact"]),
-        "secret": st.sampled_from(["s1", "s2"]),
-        "secret_rotation_id": st.sampled_from(["r1", "r2"]),
-        "mappers": st.lists(MAPPERS, max_size=2, unique_by=lambda one: str(one["name"])),
-        "default_scopes": st.lists(st.sampled_from(["basic", "email", "service_account"])),
-        "optional_scopes": st.lists(st.sampled_from(["phone", "address"])),
-        "service_account_roles": st.lists(st.sampled_from(["reader", "other/writer"])),
-        "audience": st.lists(st.sampled_from(["engine", "other"]), max_size=2),
-        "token_clients": st.lists(st.sampled_from(["cli", "web"]), max_size=2),
-    },
-)
 
 
 def client_after(current: client_util.Settled, changes: list[Change]) -> client_util.Settled:
@@ -499,6 +421,15 @@ def test_turning_authorization_off_is_refused() -> None:
     with pytest.raises(OapipError, match="destroys"):
         client_util.plan(CLIENT, current, desired)
     assert client_util.plan(CLIENT, current, desired, force=True)
+
+
+@pytest.mark.parametrize("current", [None, client_util.normalise({})])
+def test_roles_without_a_service_account_are_refused(current: Json | None) -> None:
+    options = {**EMPTY, "client_id": CLIENT, "service_account_roles": ["reader"]}
+    with pytest.raises(OapipError, match="needs a service account"):
+        client_util.plan(CLIENT, client_util.Settled(current), client_util.desire(options))
+    desired = client_util.desire({**options, "service_accounts": True})
+    assert client_util.plan(CLIENT, client_util.Settled(current), desired)
 
 
 def test_a_masked_secret_is_unknown() -> None:

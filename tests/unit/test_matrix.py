@@ -61,6 +61,9 @@ TRICKS = {
     "prefix swagger": r"^/swagger-ui/ogc-api/processes$",
     "prefix api": r"^/ogc-api/api/ogc-api/processes$",
     "prefix conformance": r"^/conformance/ogc-api/jobs$",
+    "the pattern itself": r"^/bob/\*$",
+    "own name after the other's": r"^/bob/alice/ogc-api/",
+    "query that climbs": r"^/bob/ogc-api/processes\?/\.\./\.\./\.\./alice/",
     "WPS without slash": r"^/ogc-api\?service=WPS",
     "WPS in a context": r"^/bob/ogc-api\?service=WPS",
 }
@@ -89,6 +92,12 @@ def test_every_header_that_chooses_a_context_is_tried(name: str) -> None:
     tried = [c for c in matrix() if name in c["headers"]]
     assert {c["user"] for c in tried} == {"a", None}
     assert all(400 in c["expect"] and 200 not in c["expect"] for c in tried)
+
+
+@pytest.mark.parametrize("name", ["X-Original-URL", "X-Rewrite-URL"])
+def test_no_header_leads_to_another_address(name: str) -> None:
+    tried = [(c["user"], c["path"], c["headers"]) for c in matrix() if name in c["headers"]]
+    assert tried == [("a", "/bob/ogc-api/processes", {name: "/alice/ogc-api/processes"})]
 
 
 def test_the_guard_is_expected_to_answer_first() -> None:

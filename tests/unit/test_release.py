@@ -391,6 +391,15 @@ def test_oidc_sets_issuer_audience_and_their_followers() -> None:
     }
 
 
+def test_a_shared_context_comes_without_a_token_and_other_tokens_are_still_checked() -> None:
+    issuer = "https://iam.example.org/realms/eoepca"
+    told = settings_of(issuer=issuer, audience="oapip", token_required=False)
+    asked = replace(told, token_required=True)
+    values, before = build(told, CHART, KNOWN)["iam"], build(asked, CHART, KNOWN)["iam"]
+    assert values == {**before, "enabled": False}
+    assert (before["issuer"], before["audience"]) == (issuer, "oapip")
+
+
 def test_the_users_values_win() -> None:
     extra = {"workflow": {"defaultMaxRam": "9"}, "rabbitmq": {"replicas": 3}}
     values = build(settings_of(extra=extra), CHART, KNOWN)
