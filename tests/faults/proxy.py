@@ -54,15 +54,18 @@ class Proxy(threading.Thread):
         told: Callable[[Seen], None] = lambda _seen: None,
     ) -> None:
         super().__init__(daemon=True)
-        self._sandbox, self._cluster = sandbox, sandbox["clusters"][cluster]
+        self._sandbox = sandbox
+        # a Keycloak may be all there is
+        self._cluster: Mapping[str, Any] = (*sandbox.get("clusters", ()), {})[cluster]
         self.server, self._folder, self._told = server, folder, told
         self._pki = Authority(Path(sandbox["ca_file"]).parent, "sandbox")
-        self._target = {
-            "keycloak": sandbox["keycloak"]["url"],
-            "s3": sandbox["s3"]["endpoint"],
-            "kubernetes": self._cluster["server"],
-            "gateway": self._cluster["gateway_url"],
+        place, url = {
+            "keycloak": (sandbox["keycloak"], "url"),
+            "s3": (sandbox.get("s3", {}), "endpoint"),
+            "kubernetes": (self._cluster, "server"),
+            "gateway": (self._cluster, "gateway_url"),
         }[server]
+        self._target: str = place[url]
         self._faults: list[Fault] = []
         self._since = 0.0
         self.requests: list[Seen] = []
