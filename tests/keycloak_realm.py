@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -84,21 +84,25 @@ class Realm:
         return ("clients", client["id"], "authz", "resource-server")
 
 
-@contextmanager
-def realm(sandbox: Json) -> Iterator[Realm]:
-    """Create a realm with a random name, remove it afterwards."""
+def options_for(sandbox: Mapping[str, Any], name: str) -> Json:
+    """Return the options with which the modules reach a realm as the administrator."""
     server = sandbox["keycloak"]
-    name = f"test-{secrets.token_hex(4)}"
-    options = {
+    return {
         "server_url": server["url"],
         "realm": name,
         "auth_username": server["admin_user"],
         "auth_password": server["admin_password"],
         "ca_path": sandbox["ca_file"],
     }
+
+
+@contextmanager
+def realm(sandbox: Json) -> Iterator[Realm]:
+    """Create a realm with a random name, remove it afterwards."""
+    name = f"test-{secrets.token_hex(4)}"
     _realms(sandbox, "POST", "", {"realm": name, "enabled": True, **_EVENTS})
     try:
-        yield Realm(name, options)
+        yield Realm(name, options_for(sandbox, name))
     finally:
         _realms(sandbox, "DELETE", f"/{name}", None)
 

@@ -220,40 +220,6 @@ def test_what_is_not_ours_is_refused_before_any_write(here: Realm) -> None:
     assert dry["assumed"] == ["client nowhere"]
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"auth_password": "not-the-password"}, "Check auth_username, auth_password"),
-        ({"realm": "no-such-realm"}, "Create the realm no-such-realm"),
-        ({"auth_realm": "no-such-realm"}, "Check auth_realm"),
-        ({"server_url": "https://localhost:9"}, "no answer from https://localhost:9"),
-        ({"ca_path": None}, "ca_path"),
-    ],
-)
-def test_failures_name_the_cure(
-    here: Realm, wrong: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "ansible_collections.eoepca.oapip.plugins.module_utils._http.pause", lambda *_: 1000.0
-    )
-    with pytest.raises(OapipError) as told:
-        here.call(keycloak_client, **{**options("x"), **wrong})
-    assert message in told.value.text()
-    assert "not-the-password" not in repr(told.value.as_result())
-
-
-def test_the_missing_role_is_named(here: Realm) -> None:
-    here.kc.create(
-        "clients", body={"clientId": "weak", "secret": "weak", "serviceAccountsEnabled": True}
-    )
-    weak: dict[str, Any] = {"auth_username": None, "auth_password": None, "auth_realm": here.name}
-    with pytest.raises(OapipError, match="view-clients"):
-        here.call(
-            keycloak_client,
-            **options("x", auth_client_id="weak", auth_client_secret="weak", **weak),
-        )
-
-
 def test_of_many_at_once_all_end_well(here: Realm) -> None:
     wanted = options(
         "crowd",
