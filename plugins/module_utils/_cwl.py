@@ -251,40 +251,6 @@ def warnings(workflow: Node) -> t.Iterator[str]:
             )
 
 
-def packed(path: str, text: str) -> str:
-    """Return the document with the files that it refers to packed into it.
-
-    :param path: where the document lies, for relative references.
-    :raises OapipError: a file is missing or cannot be packed.
-    """
-    document = parse(text)
-    if not isinstance(document, dict) or not references(document):
-        return text
-    if "$graph" in document:
-        raise wrong(
-            f"its $graph refers to other files: {', '.join(sorted(references(document))[:5])}",
-            "Put all processes into the $graph, or write one Workflow a file.",
-        )
-    try:
-        from cwl_utils.pack import pack
-    except ImportError:
-        raise OapipError(
-            "packing the Application Package",
-            "the Python library cwl-utils is missing",
-            "Install it for the Python that runs Ansible: pip install cwl-utils",
-        ) from None
-    try:
-        whole = json.loads(json.dumps(pack(path)))
-    except Exception as error:  # whatever cwl-utils meets in a user's files
-        words = " ".join(str(error).split())[:300] or type(error).__name__
-        raise OapipError(
-            "packing the Application Package", words, "Check the files it refers to."
-        ) from None
-    if "id" not in whole or not isinstance(whole["id"], str):
-        whole["id"] = document.get("id")
-    return str(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=100))
-
-
 def same(one: str, other: str) -> bool:
     """Whether two package texts say the same: byte by byte, or as documents."""
     if one.rstrip("\n") == other.rstrip("\n"):

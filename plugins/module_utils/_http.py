@@ -30,6 +30,17 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 RETRY_SECONDS = 30.0
 """No attempt of a request begins later than this after the first one."""
 USER_AGENT = "eoepca.oapip"
+WORDS = (
+    "title",
+    "code",
+    "error",
+    "errorMessage",
+    "error_description",
+    "message",
+    "detail",
+    "description",
+)
+"""Members of error documents that hold words, the name of the error first."""
 
 
 def retry_after(value: t.Optional[str]) -> t.Optional[float]:
@@ -214,16 +225,12 @@ def _type_of(response: t.Any) -> str:
 
 
 def words(body: t.Any) -> str:
-    """Return the message in an error document of Keycloak, OAuth 2.0, Kubernetes or RFC 9457."""
+    """Return the message in an error document of Keycloak, OAuth 2.0, Kubernetes, RFC 9457, OGC."""
     if isinstance(body, str):
         return body[:300]
     if not isinstance(body, dict):
         return ""
-    parts = [
-        body.get(key)
-        for key in ("title", "error", "errorMessage", "error_description", "message", "detail")
-        if isinstance(body.get(key), str) and body.get(key)
-    ]
+    parts = [body.get(key) for key in WORDS if isinstance(body.get(key), str) and body.get(key)]
     return ": ".join(dict.fromkeys(str(part) for part in parts))[:500]
 
 

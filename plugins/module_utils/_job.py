@@ -13,23 +13,23 @@ import difflib
 import random
 import typing as t
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
-from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline, Uniform, step
 
 Document = t.Dict[str, t.Any]
 
 OVER = frozenset({"successful", "failed", "dismissed"})
 """The states of 18-062r2 table 17 that a job does not leave."""
 
-SHARE = 0.1
-"""The longest wait between two looks, as a share of the time that has passed."""
-
-SMALLEST, LARGEST = 1.0, 60.0
-"""Seconds between two looks."""
+STATES = OVER | {"accepted", "running"}
 
 GRACE = 15.0
 """Seconds in which a job that was just started may not be found yet."""
+
+AGAIN = 2.0
+"""Seconds after which a job that was not found is looked for again."""
 
 PATIENCE = 300.0
 """Seconds without any usable answer after which a wait gives up."""
@@ -53,20 +53,6 @@ class Outcome:
     status: Document = field(default_factory=dict)
     looks: int = 0
     trouble: str = ""
-
-
-def delay(elapsed: float, remaining: t.Optional[float] = None, jitter: float = 1.0) -> float:
-    """Return the seconds until the next look.
-
-    :param elapsed: seconds since the wait began.
-    :param remaining: the estimated seconds to the end, where the progress has just moved.
-    :param jitter: a number between 0.8 and 1 that keeps many waits apart.
-    """
-    wait = min(max(SMALLEST, SHARE * elapsed), LARGEST)
-    if remaining is not None:
-        # never much shorter than the plain step: an estimate that keeps moving must not flood
-        wait = min(wait, max(SMALLEST, wait / 3, remaining / 4))
-    return wait * jitter
 
 
 def progress_of(status: Document) -> t.Optional[float]:
@@ -105,7 +91,7 @@ def wait(
     deadline: Deadline,
     tell: t.Callable[[str], None] = lambda _line: None,
     fresh: bool = True,
-    uniform: t.Callable[[float, float], float] = random.uniform,
+    uniform: Uniform = random.uniform,
 ) -> Outcome:
     """Look at a job until it is over, gone, or the time is up.
 
@@ -149,9 +135,9 @@ def wait(
                 )
         if deadline.over:
             return seen
-        pause = delay(deadline.elapsed, remaining, uniform(0.8, 1.0))
+        pause = step(deadline.elapsed, remaining=remaining, uniform=uniform)
         if found.gone:
-            pause = min(pause, SMALLEST * 2)
+            pause = min(pause, AGAIN)
         if found.retry_after is not None:
             pause = max(found.retry_after, 0.1)
         deadline.sleep(pause)
@@ -178,13 +164,21 @@ def job_id_of(body: t.Any, location: str = "") -> str:
         for key in ("jobID", "id"):
             if isinstance(body.get(key), str) and body[key]:
                 return str(body[key])
-    return location.split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1]
+    return unquote(location.split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1])
+
+
+def is_status(body: t.Any) -> bool:
+    """Whether a document is the status of a job, not its results."""
+    state = body.get("status") if isinstance(body, dict) else None
+    return isinstance(state, str) and state in STATES and bool(job_id_of(body))
 
 
 def modes_of(description: Document) -> t.List[str]:
-    """Return the ``jobControlOptions`` of a process; the standard's default is synchronous."""
+    """Return the ``jobControlOptions`` of a process; without them, either mode may work."""
     given = description.get("jobControlOptions")
-    return [str(one) for one in given] if isinstance(given, list) else ["sync-execute"]
+    if not isinstance(given, list):
+        return ["sync-execute", "async-execute"]
+    return [str(one) for one in given]
 
 
 def check_inputs(description: Document, inputs: t.Mapping[str, t.Any]) -> t.List[str]:

@@ -21,17 +21,27 @@ Document = t.Dict[str, t.Any]
 PREFER = {"document": "return=representation", "raw": "return=minimal"}
 
 
+class Started(t.NamedTuple):
+    """A job as the server took it; with its results where it was ``over`` at once."""
+
+    job_id: str
+    status: Document
+    over: bool = False
+    results: t.Any = None
+
+
 def start(
     server: _ogc.Server, process_id: str, body: Document, sync_seconds: t.Optional[float] = None
-) -> t.Tuple[str, Document, t.Any]:
-    """Start a job, once; return its id, its status document and, of a synchronous one, its results.
+) -> Started:
+    """Start a job, once.
 
     :param sync_seconds: run it synchronously, and wait so long for the answer.
     :raises OapipError: it was refused; or no answer came, so that it is unknown whether it runs.
     """
     doing = f"starting a job of process {process_id}"
-    shape = PREFER[body["response"]]
-    prefer = shape if sync_seconds is not None else f"respond-async;{shape}"
+    # respond-async stands alone: pygeoapi compares the whole header, and `response` in the body
+    # says the rest to ZOO-Project too
+    prefer = "respond-async" if sync_seconds is None else PREFER[body["response"]]
     try:
         response = server.ask(
             "POST",
@@ -41,10 +51,10 @@ def start(
             timeout=sync_seconds,
             json=body,
         )
-        location = response.headers.get("Location", "")
-        if response.status_code in (200, 204) and "jobs/" not in location:
-            results = _results_at_once(response, body["response"], doing)
-            return "", {"processID": process_id, "status": "successful"}, results
+        status = _ogc.quiet_json(response)
+        # a job that ran synchronously may have a Location too, and an output may be called "id"
+        over = response.status_code in (200, 204) and not _job.is_status(status)
+        results = _results_at_once(response, body["response"], doing) if over else None
     except OapipError as error:
         if error.status in (None, 200) and "token" not in error.doing:
             error.hint = (
@@ -54,13 +64,19 @@ def start(
         raise
     if response.status_code not in (200, 201, 202, 204):
         raise _ogc.failed(response, doing)
-    status = quiet_json(response)
+    location = response.headers.get("Location", "")
+    if over:
+        job_id = _job.job_id_of(None, location) if "/jobs/" in location else ""
+        ids = {"jobID": job_id} if job_id else {}
+        return Started(
+            job_id, {"processID": process_id, "status": "successful", **ids}, over, results
+        )
     job_id = _job.job_id_of(status, location)
     if not job_id:
         raise OapipError(
             doing, "the job was accepted without an id", "Look for it with oapip_job_info."
         )
-    return job_id, status if isinstance(status, dict) else {}, None
+    return Started(job_id, status if isinstance(status, dict) else {})
 
 
 def _results_at_once(response: t.Any, shape: str, doing: str) -> t.Any:
@@ -74,26 +90,27 @@ def _results_at_once(response: t.Any, shape: str, doing: str) -> t.Any:
     return content(response)
 
 
-def quiet_json(response: t.Any) -> t.Any:
-    """Return a JSON body, or None: the id may still stand in the headers."""
-    try:
-        return response.json()
-    except ValueError:
-        return None
-
-
 def content(response: t.Any) -> t.Any:
-    """Return an answer's content: JSON parsed, text as text, else what it is and how long."""
+    """Return an answer's content: JSON parsed, text as text, else what it is and how long.
+
+    Raw results by reference are links in the header, by output (18-062r2,
+    /req/core/process-execute-sync-raw-ref).
+    """
     kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
     if not response.content:
-        return None
+        links = {rel: {"href": link["url"], **_typed(link)} for rel, link in response.links.items()}
+        return links if response.status_code == 204 and links else None
     if "json" in kind:
-        parsed = quiet_json(response)
+        parsed = _ogc.quiet_json(response)
         if parsed is not None:
             return parsed
     if kind.startswith("text/") or not kind or "json" in kind or "xml" in kind:
         return response.content.decode("utf-8", "replace")
     return {"type": kind, "size": len(response.content)}
+
+
+def _typed(link: t.Mapping[str, str]) -> t.Dict[str, str]:
+    return {"type": link["type"]} if "type" in link else {}
 
 
 def looker(server: _ogc.Server, job_id: str, deadline: Deadline) -> t.Callable[[], _job.Look]:
@@ -119,7 +136,7 @@ def looker(server: _ogc.Server, job_id: str, deadline: Deadline) -> t.Callable[[
             )
         if code != 200:
             raise _ogc.failed(response, doing)
-        body = quiet_json(response)
+        body = _ogc.quiet_json(response)
         if not isinstance(body, dict) or not isinstance(body.get("status"), str):
             return _job.Look(trouble="an answer that is no job status", retry_after=after)
         return _job.Look(status=body, retry_after=after)
@@ -160,7 +177,7 @@ def why_failed(server: _ogc.Server, job_id: str, status: Document) -> str:
     """Return why a job failed; the answer of /results may have any status."""
     doing = f"reading the reason of job {job_id}"
     try:
-        reason = quiet_json(server.ask("GET", ["jobs", job_id, "results"], doing))
+        reason = _ogc.quiet_json(server.ask("GET", ["jobs", job_id, "results"], doing))
     except OapipError:
         reason = None
     return _job.reason_of(status, reason)
@@ -178,26 +195,23 @@ def dismiss(server: _ogc.Server, job_id: str) -> bool:
 
 
 def listed(server: _ogc.Server, filters: t.Mapping[str, t.Any], limit: int) -> t.List[Document]:
-    """Return at most ``limit`` jobs; the filters are applied here too: some servers ignore them."""
-    query = [(key, str(one)) for key, value in filters.items() for one in _many(value)]
-    body = server.read(["jobs"], "listing jobs", params=[*query, ("limit", str(limit))])
-    found = body.get("jobs") if isinstance(body, dict) else None
-    if not isinstance(found, list):
-        raise OapipError("listing jobs", "the answer has no list of jobs", "Check url.")
-    process = filters.get("processID")
-    states = filters.get("status") or []
-    kept = [
-        one
-        for one in found
-        if isinstance(one, dict)
-        and (not process or one.get("processID", process) == process)
-        and (not states or one.get("status") in states)
-    ]
-    return kept[:limit]
+    """Return at most ``limit`` jobs; the filters are applied here too: some servers ignore them.
 
-
-def _many(value: t.Any) -> t.List[t.Any]:
-    return value if isinstance(value, list) else [value] if value is not None else []
+    :param filters: query parameters of 18-062r2, class job-list; ``status`` is a list.
+    """
+    process, states = filters.get("processID"), filters.get("status") or []
+    kept: t.Dict[str, Document] = {}  # jobs that come or go meanwhile move others between pages
+    for state in states or [None]:  # one at a time: servers differ in how several are written
+        wanted = {**filters, "status": state, "limit": limit}
+        query = [(key, str(value)) for key, value in wanted.items() if value is not None]
+        for page in server.pages("jobs", query):
+            for one in page:
+                fits = not process or one.get("processID", process) == process
+                if fits and (not states or one.get("status") in states):
+                    kept.setdefault(_job.job_id_of(one) or str(len(kept)), one)
+            if len(kept) >= limit:
+                return list(kept.values())[:limit]
+    return list(kept.values())
 
 
 def saved_text(results: t.Any) -> bytes:

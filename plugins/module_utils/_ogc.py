@@ -17,7 +17,7 @@ import re
 import threading
 import time
 import typing as t
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _http
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
@@ -30,7 +30,14 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Clock
 EARLY = 30.0
 """Seconds before its expiry at which a token is fetched anew (at most a quarter of its life)."""
 
+PERCENT = "a label or doc of a process holds a '%'"
+"""What ZOO-Project prints as a format: it garbles the answer or crashes."""
+
+PAGES = 1000
+"""Pages of a list that are read."""
+
 Auth = t.Callable[[t.Any], t.Any]
+Document = t.Dict[str, t.Any]
 
 
 class Tokens:
@@ -231,6 +238,32 @@ class Server:
             raise failed(response, doing)
         return document(response, doing)
 
+    def pages(
+        self, name: str, query: t.Sequence[t.Tuple[str, str]] = ()
+    ) -> t.Iterator[t.List[Document]]:
+        """Yield the pages of ``/processes`` or ``/jobs``, the lists of 18-062r2.
+
+        :raises OapipError: an answer that is no such list, or more than ``PAGES`` of them.
+        """
+        doing = f"listing {name}"
+        last: t.Any = None
+        asked = list(query)
+        for _page in range(PAGES):
+            body = self.read([name], doing, params=asked)
+            found = body.get(name) if isinstance(body, dict) else None
+            if not isinstance(found, list):
+                raise OapipError(doing, f"the answer has no list of {name}", "Check url.")
+            if found == last:  # a server that does not turn the page
+                return
+            yield [one for one in found if isinstance(one, dict)]
+            following = next_query(body)
+            if not found or not following:
+                return
+            # ZOO-Project forgets the filters in it
+            told = {key for key, _value in following}
+            last, asked = found, [*(one for one in query if one[0] not in told), *following]
+        raise OapipError(doing, f"it does not end after {PAGES} pages", "Ask for fewer.")
+
 
 def base_url(url: str) -> str:
     """Return the base without its last slash.
@@ -250,16 +283,33 @@ def base_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def next_query(body: Document) -> t.List[t.Tuple[str, str]]:
+    """Return the query of a list's ``next`` link, all that counts of it; empty on the last page."""
+    links = body.get("links")
+    for link in links if isinstance(links, list) else []:
+        if isinstance(link, dict) and link.get("rel") == "next":
+            try:
+                return parse_qsl(urlsplit(str(link.get("href"))).query)
+            except ValueError:
+                return []
+    return []
+
+
 def document(response: t.Any, doing: str) -> t.Any:
     """Return the JSON body of a good answer, with the engine's own trap named when it is broken."""
     try:
         return _http.json_of(response, doing)
     except OapipError as error:
-        error.hint += (
-            " ZOO-Project breaks its answers where a label or doc of a process holds a '%':"
-            " remove such texts."
-        )
+        error.hint += f" ZOO-Project breaks its answers where {PERCENT}: remove such texts."
         raise
+
+
+def quiet_json(response: t.Any) -> t.Any:
+    """Return a JSON body, or None."""
+    try:
+        return response.json()
+    except ValueError:
+        return None
 
 
 def code_of(response: t.Any) -> str:
@@ -268,11 +318,7 @@ def code_of(response: t.Any) -> str:
     Servers write it as ``title`` (ZOO-Project), as the last part of ``type`` (18-062r2 7.5) or as
     ``code`` (pygeoapi); it comes back in lower case without hyphens: ``nosuchprocess``.
     """
-    try:
-        body = response.json()
-    except ValueError:
-        return ""
-    return exception_code(body)
+    return exception_code(quiet_json(response))
 
 
 def exception_code(body: t.Any) -> str:
@@ -310,6 +356,8 @@ def failed(response: t.Any, doing: str, hint: str = "") -> OapipError:
     cure = hint or cures.get(response.status_code, "")
     if not hint and response.status_code >= 500:
         cure = "See the log of the server (Deployment zoo-project-dru-zookernel of the engine)."
+        if "SIGSEGV" in _http.message_of(response):
+            cure = f"Its database is down, or {PERCENT}. {cure}"
     if response.status_code == 404 and code_of(response):
         cure = hint
     return _http.failed(response, doing, cure)

@@ -6,19 +6,26 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from ansible_collections.eoepca.oapip.plugins.module_utils import _cwl, _http, _ogc
+from ansible_collections.eoepca.oapip.plugins.module_utils import _cwl, _http, _ogc, _pack
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
-from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline, poll
 
 Document = t.Dict[str, t.Any]
 
+APPPKG = "application/ogcapppkg+json"
+"""An OGC Application Package (20-044 7.3)."""
+
 SETTLE = 10.0
 """Seconds that a server may take to show what it accepted."""
+
+FOR_ALL = "workflownotfound"
+"""What the engine calls everything that is wrong with a package, or in its way."""
 
 ZOO_LOG = (
     "The engine keeps the reason to itself: see the log of its Deployment zoo-project-dru-zookernel"
@@ -28,11 +35,19 @@ ZOO_LOG = (
 
 @dataclass(frozen=True)
 class Current:
-    """A process as the server has it; ``package`` is None where the server does not tell it."""
+    """A process as the server has it; ``package`` is None where the server does not tell it.
+
+    ``stale``: two packages are stored, by media type, and nobody tells which of them runs.
+    """
 
     exists: bool
     description: Document = field(default_factory=dict)
     package: t.Optional[str] = None
+    stale: bool = False
+
+    def runs(self, package: _cwl.Package) -> bool:
+        """Whether it is this package, as far as the server tells."""
+        return self.package is None or (not self.stale and _cwl.same(self.package, package.text))
 
     @property
     def mutable(self) -> bool:
@@ -63,33 +78,34 @@ def describe(server: _ogc.Server, process_id: str) -> t.Optional[Document]:
     return body
 
 
-def read_package(server: _ogc.Server, process_id: str) -> t.Optional[str]:
-    """Return the stored package of a process, or None where the server does not tell it.
+def shown_package(
+    server: _ogc.Server, process_id: str, accept: str
+) -> t.Tuple[t.Optional[str], str]:
+    """Return the package that the server shows for a media type, None for none, and its own type.
 
-    :raises OapipError: no answer.
+    :raises OapipError: no answer, or no access.
     """
     doing = f"reading the package of process {process_id}"
-    for accept in (_cwl.MEDIA_TYPE, "application/ogcapppkg+json"):
-        path = ["processes", process_id, "package"]
-        response = server.ask("GET", path, doing, headers={"Accept": accept})
-        if response.status_code in (401, 403):
-            raise _ogc.failed(response, doing)
-        kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
-        if response.status_code != 200 or kind == "text/html":
-            continue
-        text = response.content.decode("utf-8", "replace")
-        if "json" not in kind:
-            return _cwl.from_server(text)
-        try:
-            body = response.json()
-        except ValueError:
-            continue
-        if isinstance(body, dict) and "cwlVersion" in body:
-            return _cwl.from_server(text)
-        inner = _cwl.from_ogcapppkg(body)
-        if inner is not None:
-            return inner
-    return None
+    path = ["processes", process_id, "package"]
+    response = server.ask("GET", path, doing, headers={"Accept": accept})
+    if response.status_code in (401, 403):
+        raise _ogc.failed(response, doing)
+    kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+    if response.status_code != 200 or kind == "text/html":
+        return None, kind
+    text = response.content.decode("utf-8", "replace")
+    if "json" not in kind:
+        return _cwl.from_server(text), kind
+    body = _ogc.quiet_json(response)
+    if isinstance(body, dict) and "cwlVersion" in body:
+        return _cwl.from_server(text), kind
+    return _cwl.from_ogcapppkg(body), kind
+
+
+def read_package(server: _ogc.Server, process_id: str) -> t.Optional[str]:
+    """Return the stored package of a process, or None where the server does not tell it."""
+    text, _kind = shown_package(server, process_id, _cwl.MEDIA_TYPE)
+    return shown_package(server, process_id, APPPKG)[0] if text is None else text
 
 
 def observe(server: _ogc.Server, process_id: str, package: bool = True) -> Current:
@@ -97,8 +113,13 @@ def observe(server: _ogc.Server, process_id: str, package: bool = True) -> Curre
     about = describe(server, process_id)
     if about is None:
         return Current(False)
-    deployed = about.get("mutable") is not False
-    return Current(True, about, read_package(server, process_id) if package and deployed else None)
+    if not package or about.get("mutable") is False:
+        return Current(True, about)
+    text, _kind = shown_package(server, process_id, _cwl.MEDIA_TYPE)
+    # this type is given only to what was uploaded so: else it is made of the CWL, and garbled
+    twin, kind = shown_package(server, process_id, APPPKG)
+    stale = kind == APPPKG and None not in (text, twin) and not _cwl.same(str(text), str(twin))
+    return Current(True, about, twin if text is None else text, stale)
 
 
 def plan(
@@ -122,8 +143,7 @@ def plan(
     after = {"package": desired.text}
     if not current.exists:
         return [Change("create", "process", process_id, None, after, desired)]
-    equal = current.package is None or _cwl.same(current.package, desired.text)
-    if equal and not force:
+    if current.runs(desired) and not force:
         return []
     return [Change("update", "process", process_id, before, after, desired)]
 
@@ -160,14 +180,13 @@ def apply(server: _ogc.Server, change: Change, ctx: Context) -> None:
 
 def _took(server: _ogc.Server, package: _cwl.Package) -> bool:
     """Whether the server shows the package that was sent, or at least the process."""
-    deadline = Deadline(SETTLE)
-    while True:
+
+    def look() -> t.Tuple[bool, Current]:
         seen = observe(server, package.id)
-        if seen.exists:
-            return seen.package is None or _cwl.same(seen.package, package.text)
-        if deadline.over:
-            return False
-        deadline.sleep(1.0)
+        return seen.exists, seen
+
+    exists, seen = poll(look, Deadline(SETTLE))
+    return exists and seen.runs(package)
 
 
 class Writer:
@@ -179,14 +198,15 @@ class Writer:
         self._package = package
 
     def _send(self, method: str, segments: t.Sequence[str], doing: str, **kwargs: t.Any) -> t.Any:
-        response = self._server.ask(
-            method,
-            segments,
-            doing,
-            headers={"Content-Type": _cwl.MEDIA_TYPE},
-            data=self._package.text.encode(),
-            **kwargs,
-        )
+        text = self._package.text
+        unit = {"executionUnit": {"value": text, "mediaType": _cwl.MEDIA_TYPE}}
+        for kind, body in ((_cwl.MEDIA_TYPE, text), (APPPKG, json.dumps(unit))):
+            headers = {"Content-Type": kind}
+            response = self._server.ask(
+                method, segments, doing, headers=headers, data=body.encode(), **kwargs
+            )
+            if response.status_code != 415:
+                break
         warn_context(self._server, response, self._ctx)
         return response
 
@@ -199,15 +219,11 @@ class Writer:
             return
         if response.status_code == 409:
             self.replace()
-        elif response.status_code == 400 and again:
+        elif again and _ogc.code_of(response) == FOR_ALL:
             undeploy(self._server, name, missing_ok=True)
             self.create(again=False)
-        elif response.status_code in (404, 405, 501):
-            raise _ogc.failed(
-                response, doing, "The server cannot deploy processes: see its /conformance."
-            )
         else:
-            raise _ogc.failed(response, doing, ZOO_LOG if response.status_code == 400 else "")
+            raise refused(self._server, response, doing)
 
     def replace(self) -> None:
         """Replace; where the process is gone meanwhile, deploy."""
@@ -217,7 +233,7 @@ class Writer:
         if _ogc.absent(response):
             self.create()
         elif response.status_code not in (200, 201, 202, 204):
-            raise _ogc.failed(response, doing, ZOO_LOG if response.status_code == 400 else "")
+            raise refused(self._server, response, doing)
 
 
 def undeploy(server: _ogc.Server, process_id: str, missing_ok: bool = True) -> bool:
@@ -230,8 +246,28 @@ def undeploy(server: _ogc.Server, process_id: str, missing_ok: bool = True) -> b
     if missing_ok and _ogc.absent(response):
         return False
     if response.status_code not in (200, 202, 204):
-        raise _ogc.failed(response, doing)
+        raise refused(server, response, doing)
     return True
+
+
+def without_part_2(server: _ogc.Server) -> str:
+    """Return the words for a server whose /conformance has no class of Part 2; else none."""
+    try:
+        body = server.read(["conformance"], "reading the conformance of the server")
+    except OapipError:
+        return ""  # it explains another error, or none
+    classes = body.get("conformsTo") if isinstance(body, dict) else None
+    if not isinstance(classes, list) or any("ogcapi-processes-2" in str(one) for one in classes):
+        return ""
+    return "The server's /conformance names no class of Part 2 (deploy, replace, undeploy)."
+
+
+def refused(server: _ogc.Server, response: t.Any, doing: str) -> OapipError:
+    """Return the error for a write that the server does not do."""
+    hint = ZOO_LOG if _ogc.code_of(response) == FOR_ALL else ""
+    if response.status_code in (404, 405, 501):
+        hint = without_part_2(server)
+    return _ogc.failed(response, doing, hint)
 
 
 def warn_context(server: _ogc.Server, response: t.Any, ctx: Context) -> None:
@@ -249,28 +285,30 @@ def warn_context(server: _ogc.Server, response: t.Any, ctx: Context) -> None:
 
 
 def listed(server: _ogc.Server) -> t.List[Document]:
-    """Return the summaries of all processes, in one answer: paging is broken in the engine."""
-    body = server.read(["processes"], "listing processes")
-    found = body.get("processes") if isinstance(body, dict) else None
-    if not isinstance(found, list):
-        raise OapipError("listing processes", "the answer has no list of processes", "Check url.")
-    return [one for one in found if isinstance(one, dict)]
+    """Return the summaries of all processes; no limit is asked for: the engine's is broken."""
+    return [one for page in server.pages("processes") for one in page]
 
 
 def fetch_source(src: str, timeout: float, http: t.Any) -> str:
-    """Return the text of a package from an address or a file of the controller, packed.
+    """Return the text of a package with the files that it refers to.
 
-    :raises OapipError: it cannot be read.
+    :param src: a file of the controller, or an address: fetched here, since the engine would keep
+        its first answer for ever.
+    :raises OapipError: one of them cannot be read.
     """
-    doing = f"reading {src.split('?', 1)[0]}"
-    if src.startswith(("http://", "https://")):
-        response = _http.send(http, "GET", src, doing, timeout, auth=_ogc.bearer(""))
-        if response.status_code != 200:
-            raise _http.failed(response, doing, "Check src.")
-        return _cwl.packed(src, _cwl.decode(response.content))
-    try:
-        with open(src, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise OapipError(doing, error.strerror or "it cannot be read", "Check src.") from None
-    return _cwl.packed(src, _cwl.decode(data))
+
+    def read(location: str) -> str:
+        doing = f"reading {location.split('?', 1)[0]}"
+        if _pack.is_url(location):
+            response = _http.send(http, "GET", location, doing, timeout, auth=_ogc.bearer(""))
+            if response.status_code != 200:
+                raise _http.failed(response, doing, "Check src.")
+            return _cwl.decode(response.content)
+        try:
+            with open(location, "rb") as file:
+                return _cwl.decode(file.read())
+        except (OSError, ValueError) as error:  # the latter for a name that cannot be one
+            reason = getattr(error, "strerror", None) or "it cannot be read"
+            raise OapipError(doing, reason, "Check src.") from None
+
+    return _pack.packed(src, read(src), read)

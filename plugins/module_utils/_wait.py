@@ -12,6 +12,13 @@ import typing as t
 from dataclasses import dataclass, field
 
 T = t.TypeVar("T")
+Uniform = t.Callable[[float, float], float]
+
+SHARE = 0.1
+"""The longest wait between two looks, as a share of the time that has passed."""
+
+SMALLEST, LARGEST = 1.0, 60.0
+"""Seconds between two looks."""
 
 
 @dataclass
@@ -53,19 +60,33 @@ class Deadline:
         self.clock.sleep(min(seconds, self.left))
 
 
-def step(elapsed: float, smallest: float = 1.0, largest: float = 60.0, share: float = 0.1) -> float:
-    """Return the seconds to the next look: a share of what has passed, with 20 % jitter.
+def step(
+    elapsed: float,
+    smallest: float = SMALLEST,
+    largest: float = LARGEST,
+    remaining: t.Optional[float] = None,
+    uniform: Uniform = random.uniform,
+) -> float:
+    """Return the seconds to the next look: a tenth of what has passed, or a little less.
 
-    So a wait is late by at most that share, and asks few times where it lasts long.
+    So a wait is late by a tenth at most and asks seldom where it lasts long; chance keeps many
+    waits apart.
+
+    :param elapsed: seconds since the wait began.
+    :param remaining: the estimated seconds to the end, where that has just become known.
     """
-    return min(max(smallest, share * elapsed), largest) * random.uniform(0.8, 1.2)
+    wait = min(max(smallest, SHARE * elapsed), largest)
+    if remaining is not None:
+        # never much shorter than the plain step: an estimate that keeps moving must not flood
+        wait = min(wait, max(smallest, wait / 3, remaining / 4))
+    return wait * uniform(0.8, 1.0)
 
 
 def poll(
     look: t.Callable[[], t.Tuple[bool, T]],
     deadline: Deadline,
-    smallest: float = 1.0,
-    largest: float = 60.0,
+    smallest: float = SMALLEST,
+    largest: float = LARGEST,
 ) -> t.Tuple[bool, T]:
     """Call ``look`` until it says done or the deadline passes; return its last answer."""
     while True:

@@ -145,7 +145,7 @@ EXAMPLES = r"""
 RETURN = r"""
 job_id:
   description: ID of the job.
-  returned: when there is a job; a synchronous one has no ID, and check mode starts none
+  returned: when there is a job; a synchronous one may have no ID, and check mode starts none
   type: str
   sample: 4f1c8a2e-e65a-11f1-860f-02fc00000001
 job:
@@ -272,18 +272,22 @@ def started(params: Params, ctx: Context, server: _ogc.Server) -> Result:
     wrong = _job.check_inputs(about, params["inputs"])
     if wrong:
         raise OapipError(doing, "; ".join(wrong), "Correct inputs.", extra={"inputs_wrong": wrong})
-    sync = params["mode"] == "sync"
-    if sync and "sync-execute" not in _job.modes_of(about):
-        raise OapipError(doing, "the process cannot run synchronously", "Use mode=async.")
+    offered = _job.modes_of(about)
+    if f"{params['mode']}-execute" not in offered:
+        how = "synchronously" if params["mode"] == "sync" else "asynchronously"
+        known = ", ".join(offered) or "nothing"
+        raise OapipError(
+            doing, f"the process cannot run {how}: it offers {known}", "Use the other mode."
+        )
     if ctx.check_mode:
         return result(changes, job={})
     body = _job.request_of(
         params["inputs"], params["outputs"], params["response"], params["subscriber"]
     )
-    seconds = float(params["wait_timeout"]) if sync else None
-    job_id, status, results = _jobs.start(server, process_id, body, seconds)
-    if not job_id:
-        return finished(params, ctx, changes, "", status, results)
+    seconds = float(params["wait_timeout"]) if params["mode"] == "sync" else None
+    job_id, status, over, results = _jobs.start(server, process_id, body, seconds)
+    if over:
+        return finished(params, ctx, changes, job_id, status, results)
     if params["state"] == "started":
         if not params["quiet"]:
             ctx.say(f"{process_id} {job_id[:8]}...: {_job.describe(status)}")

@@ -34,8 +34,8 @@ options:
       - File of the controller, or V(https://) address, that holds the package.
       - An address is fetched by the controller, never by the server, which would keep its first
         answer for ever.
-      - Files that a local package refers to (C(run), C($import), C($include)) are packed into it;
-        this needs C(cwl-utils).
+      - Files that it refers to (C(run), C($import), C($include)) are packed into it. A package from
+        an address may refer to other addresses only.
     type: str
   content:
     description:
@@ -171,6 +171,8 @@ def run(params: Params, ctx: Context) -> Result:
     changes = _process.plan(current, name, wanted if present else None, params["force"])
     for line in wanted.warnings if wanted and changes and present else ():
         ctx.warn(f"process {name}: {line}")
+    if ctx.check_mode and changes and not assumed and (words := _process.without_part_2(server)):
+        ctx.warn(words)
     if not ctx.check_mode:
         for change in changes:
             _process.apply(server, change, ctx)

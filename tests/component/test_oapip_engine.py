@@ -5,23 +5,18 @@ Through Ansible, in the worker and as a module process; no cluster is needed for
 
 from __future__ import annotations
 
-import asyncio
 import io
 import itertools
 import json
-import threading
-import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import boto3
-import certifi
 import pytest
-from aiohttp import web
+import yaml
 from botocore.config import Config
 from PIL import Image
 
@@ -32,108 +27,11 @@ from ansible_collections.eoepca.oapip.plugins.modules import (
     oapip_process,
     oapip_process_info,
 )
-from sandbox.engine import flavours
-from sandbox.engine.app import App
-from sandbox.engine.settings import Settings, SettingsSource
+from tests.engine_stand import CWL, OTHER, Stand, call, engine, running
 from tests.harness import ROOT, both_ways, run_tasks
 from tests.unit_params import params_of
 
-SERVICE = "processing/zoo-project-dru-service"
-CWL = """\
-cwlVersion: v1.2
-$graph:
-- class: Workflow
-  id: sleeper
-  label: one
-  doc: Sleeps and fails where it is told to
-  requirements: {InlineJavascriptRequirement: {}}
-  inputs: {seconds: int, note: "string?"}
-  outputs: {out: {type: Directory, outputSource: step/out}}
-  steps:
-    step: {run: "#tool", in: {seconds: seconds}, out: [out]}
-- class: CommandLineTool
-  id: tool
-  baseCommand: [sleep]
-  inputs: {seconds: {type: int, inputBinding: {position: 1}}}
-  outputs: {out: {type: Directory, outputBinding: {glob: .}}}
-"""
-OTHER = CWL.replace("label: one", "label: two")
-FLAVOURS = {"0.3.22": "zoo-project-dru-0.3.22", "0.10.3": "zoo-project-dru-0.10.3"}
-
-
-@dataclass
-class Fixed(SettingsSource):
-    """One engine, whatever is asked for."""
-
-    settings: Settings
-
-    async def get(self, service: str) -> Settings | None:
-        return self.settings if service == SERVICE else None
-
-
-@dataclass
-class Stand:
-    """A running stand-in and the requests it got."""
-
-    url: str = ""
-    asked: list[tuple[str, str]] = field(default_factory=list)
-    ca_file: Path = Path(certifi.where())
-    source: Fixed = field(default_factory=lambda: Fixed(Settings("key", "http://wrong.invalid")))
-
-    def writes(self) -> list[str]:
-        return [f"{method} {path}" for method, path in self.asked if method not in ("GET", "HEAD")]
-
-
-Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def serve(stand: Stand, folder: Path, ready: threading.Event, stop: threading.Event) -> None:
-    """Serve on a port of the loopback, with the header that the gateway would set."""
-
-    @web.middleware
-    async def gateway(request: web.Request, handler: Next) -> web.StreamResponse:
-        stand.asked.append((request.method, request.path))
-        headers = {**request.headers, "X-Sandbox-Service": SERVICE}
-        return await handler(request.clone(headers=headers))
-
-    async def go() -> None:
-        app = App(stand.source, folder, stand.ca_file).web_app()
-        app.middlewares.append(gateway)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        stand.url = f"http://127.0.0.1:{runner.addresses[0][1]}/alice/ogc-api"
-        ready.set()
-        while not stop.is_set():
-            await asyncio.sleep(0.05)
-        await runner.cleanup()
-
-    asyncio.run(go())
-
-
-@pytest.fixture(params=FLAVOURS)
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
-    flavour = flavours.flavour_of(FLAVOURS[request.param], "")
-    stand = Stand()
-    stand.source.settings = replace(stand.source.settings, flavour=flavour)
-    yield from running(stand, tmp_path)
-
-
-def running(stand: Stand, tmp_path: Path) -> Iterator[Stand]:
-    ready, stop = threading.Event(), threading.Event()
-    thread = threading.Thread(target=serve, args=(stand, tmp_path / "state", ready, stop))
-    thread.start()
-    assert ready.wait(10)
-    yield stand
-    stop.set()
-    thread.join(10)
-
-
-def call(module: ModuleType, engine: Stand, check: bool = False, **given: Any) -> dict[str, Any]:
-    params = params_of(module, {"url": engine.url, **given})
-    made: dict[str, Any] = module.run(params, Context(check_mode=check))
-    return made
+__all__ = ["engine"]
 
 
 def test_create_again_change_check_absent_again(engine: Stand) -> None:
@@ -156,6 +54,18 @@ def test_create_again_change_check_absent_again(engine: Stand) -> None:
     step([], process_id="sleeper", state="absent")
 
 
+def test_a_package_of_several_files_converges(engine: Stand, tmp_path: Path) -> None:
+    flow, tool = yaml.safe_load(CWL)["$graph"]
+    flow["steps"]["step"]["run"] = "parts/tool.cwl"
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "flow.cwl").write_text(yaml.safe_dump({"cwlVersion": "v1.2", **flow}))
+    for command, changed in (("sleep", True), ("sleep", False), ("true", True), ("true", False)):
+        part = {"cwlVersion": "v1.2", **tool, "baseCommand": command}
+        (tmp_path / "parts" / "tool.cwl").write_text(yaml.safe_dump(part))
+        made = call(oapip_process, engine, src=str(tmp_path / "flow.cwl"))
+        assert (made["process_id"], made["changed"]) == ("sleeper", changed)
+
+
 def test_a_job_is_started_watched_listed_and_dismissed(engine: Stand) -> None:
     call(oapip_process, engine, content=CWL)
     lines: list[str] = []
@@ -173,29 +83,6 @@ def test_a_job_is_started_watched_listed_and_dismissed(engine: Stand) -> None:
     assert call(oapip_job, engine, job_id=job_id, state="dismissed")["changed"]
     assert not call(oapip_job, engine, job_id=job_id, state="dismissed")["changed"]
     assert call(oapip_job_info, engine, job_id=job_id)["jobs"] == []
-
-
-def test_a_job_dismissed_by_another_ends_the_wait(engine: Stand) -> None:
-    call(oapip_process, engine, content=CWL)
-    given: dict[str, Any] = {"process_id": "sleeper", "inputs": {"seconds": 60}}
-    job_id = call(oapip_job, engine, **given, state="started")["job_id"]
-    later = threading.Timer(1.5, lambda: call(oapip_job, engine, job_id=job_id, state="dismissed"))
-    later.start()
-    begin = time.monotonic()
-    with pytest.raises(OapipError, match="dismissed by somebody else"):
-        call(oapip_job, engine, job_id=job_id)
-    assert time.monotonic() - begin < 8
-
-
-def test_a_failed_job_tells_why(engine: Stand) -> None:
-    call(oapip_process, engine, content=CWL)
-    given: dict[str, Any] = {"process_id": "sleeper", "inputs": {"seconds": -1}}
-    with pytest.raises(OapipError, match="it failed: ") as caught:
-        call(oapip_job, engine, **given, wait_timeout=60)
-    told = caught.value.as_result()
-    assert told["job"]["status"] == "failed"
-    assert "accepted to run your service" not in told["reason"]
-    assert told["reason"] != "the server gives no reason"
 
 
 @pytest.fixture
@@ -227,8 +114,8 @@ def stocked(sandbox: dict[str, Any], tmp_path: Path) -> Iterator[tuple[Stand, st
     stand.source.settings = replace(stand.source.settings, worker_env=env)
     url = store.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "in.png"})
     try:
-        for made in running(stand, tmp_path):
-            yield made, url
+        with running(stand, tmp_path):
+            yield stand, url
     finally:
         for one in store.list_objects_v2(Bucket=bucket).get("Contents", []):
             store.delete_object(Bucket=bucket, Key=one["Key"])
@@ -258,23 +145,6 @@ def test_the_sample_package_runs_and_its_results_come_back(
     assert len(lines) == len(set(lines)) >= 2
     info = call(oapip_job_info, engine, job_id=made["job_id"], results=True)
     assert info["job_results"] == made["job_results"]
-
-
-def test_sync_is_for_built_in_processes(engine: Stand) -> None:
-    call(oapip_process, engine, content=CWL)
-    given: dict[str, Any] = {"process_id": "sleeper", "inputs": {"seconds": 0}}
-    with pytest.raises(OapipError, match="cannot run synchronously"):
-        call(oapip_job, engine, **given, mode="sync")
-    made = call(oapip_job, engine, process_id="echo", inputs={"a": "hello"}, mode="sync")
-    assert made["job"]["status"] == "successful"
-
-
-def test_quirks_of_ids(engine: Stand) -> None:
-    with pytest.raises(OapipError, match="engine would hide it"):
-        call(oapip_process, engine, content=CWL.replace("id: sleeper", "id: run"))
-    with pytest.raises(OapipError, match="it is immutable"):
-        call(oapip_process, engine, process_id="echo", state="absent")
-    assert engine.writes() == []
 
 
 def test_both_ways_through_ansible_with_progress_and_no_token(

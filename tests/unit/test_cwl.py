@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.eoepca.oapip.plugins.module_utils import _cwl
+from ansible_collections.eoepca.oapip.plugins.module_utils import _cwl, _pack
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 
 TOOL = {
@@ -120,25 +119,6 @@ def test_percent_and_falsy_defaults_are_warned_of_where_the_engine_shows_them() 
     assert quiet.warnings == ()
 
 
-def test_files_that_refer_to_others_become_one(tmp_path: Path) -> None:
-    tool = {"cwlVersion": "v1.0", **TOOL}
-    (tmp_path / "tool.cwl").write_text(yaml.safe_dump(tool))
-    entry = tmp_path / "flow.cwl"
-    entry.write_text(yaml.safe_dump({"cwlVersion": "v1.0", **workflow(run="tool.cwl")}))
-    text = _cwl.packed(str(entry), entry.read_text())
-    package = _cwl.load(text)
-    assert package.id == "water"
-    assert package.document["steps"][0]["run"]["class"] == "CommandLineTool"
-    entry.write_text(yaml.safe_dump({"cwlVersion": "v1.0", **workflow(run="missing.cwl")}))
-    with pytest.raises(OapipError, match="packing the Application Package"):
-        _cwl.packed(str(entry), entry.read_text())
-
-
-def test_a_document_that_stands_alone_is_sent_as_it_is() -> None:
-    text = "# a comment\n" + graph(workflow(), TOOL)
-    assert _cwl.packed("nowhere.cwl", text) == text
-
-
 def test_sameness_is_of_content_not_of_writing() -> None:
     text = graph(workflow(), TOOL)
     assert _cwl.same(text, "# seen\n" + text)
@@ -171,8 +151,21 @@ YAML_VALUES = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["class", "id", "steps", "run", "inputs", "$graph", "$import", "x"]),
-            inner | st.sampled_from(["Workflow", "#tool", "water"]),
+            st.sampled_from(
+                [
+                    "class",
+                    "id",
+                    "steps",
+                    "run",
+                    "out",
+                    "inputs",
+                    "type",
+                    "name",
+                    "$graph",
+                    "$import",
+                ]
+            ),
+            inner | st.sampled_from(["Workflow", "#tool", "water", "a/b#c", "record", "file://["]),
             max_size=4,
         )
     ),
@@ -182,7 +175,7 @@ YAML_VALUES = st.recursive(
 
 def tried(text: str) -> None:
     try:
-        _cwl.packed("nowhere.cwl", text)
+        _pack.packed("nowhere.cwl", text, lambda _location: text)
         _cwl.load(text)
     except OapipError as error:
         assert error.text()  # noqa: PT017

@@ -194,6 +194,8 @@ def test_html_is_not_json(server: Scripted) -> None:
         ({"error": "invalid_grant", "error_description": "wrong"}, "invalid_grant: wrong"),
         ({"kind": "Status", "message": "no"}, "no"),
         ({"title": "NoSuchJob", "type": "u", "detail": "gone"}, "NoSuchJob: gone"),
+        ({"code": "NoSuchJob", "type": "NoSuchJob", "description": "x"}, "NoSuchJob: x"),
+        ({"kind": "Status", "code": 409, "message": "no"}, "no"),
         ([], ""),
         (None, ""),
     ],

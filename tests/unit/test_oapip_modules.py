@@ -18,7 +18,7 @@ from ansible_collections.eoepca.oapip.plugins.modules import (
     oapip_process,
     oapip_process_info,
 )
-from tests.ogc_double import Double, Engine, Reply, problem, serving
+from tests.ogc_double import Asked, Double, Engine, Reply, problem, serving
 from tests.unit_params import params_of
 
 CWL = """\
@@ -220,6 +220,50 @@ def test_check_mode_before_the_server_is_there_assumes_it(double: Double) -> Non
         call(oapip_process, double, Told(True), content=CWL)
 
 
+def test_a_refusal_is_explained_by_the_conformance(double: Double) -> None:
+    core = "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf/core"
+    dru = "http://www.opengis.net/spec/ogcapi-processes-2/1.0/conf/deploy-replace-undeploy"
+    for classes, words in (([core], "names no class of Part 2"), ([core, dru], "")):
+        double.fail("POST", "/processes", Reply(405, "<html>", {"Content-Type": "text/html"}))
+        double.fail("GET", "/conformance", Reply(200, {"conformsTo": classes}))
+        with pytest.raises(OapipError, match="405") as caught:
+            call(oapip_process, double, content=CWL)
+        assert words in caught.value.text()
+        assert bool(words) == ("Part 2" in caught.value.text())
+
+
+def test_a_server_that_takes_only_ogc_packages_gets_them(double: Double, engine: Engine) -> None:
+    kind = "application/ogcapppkg+json"
+    stored: dict[str, bytes] = {}
+
+    def strict(asked: Asked) -> Reply:
+        if asked.method in ("POST", "PUT"):
+            if asked.headers["content-type"] != kind:
+                return Reply(415, {"type": "about:blank", "title": "Unsupported Media Type"})
+            created = "water" not in stored
+            stored["water"] = asked.body
+            return Reply(201 if created else 204, "")
+        if asked.path.endswith("/water") and stored:
+            return Reply(200, {"id": "water", "mutable": True})
+        if asked.path.endswith("/package"):
+            good = asked.headers["accept"] == kind
+            return Reply(200, stored["water"], {"Content-Type": kind}) if good else Reply(406)
+        return Reply(404, {"type": "about:blank", "title": "Not Found", "status": 404})
+
+    double.handler = strict
+    for text, changed in ((CWL, True), (CWL, False), (OTHER, True), (OTHER, False)):
+        assert call(oapip_process, double, content=text)["changed"] is changed
+
+
+def test_a_refusal_of_another_server_is_not_repaired(double: Double) -> None:
+    """Only the engine means its left-overs by 400."""
+    double.fail("POST", "/processes", problem(400, "InvalidParameterValue", detail="no such image"))
+    with pytest.raises(OapipError, match="no such image") as caught:
+        call(oapip_process, double, content=CWL)
+    assert "zookernel" not in caught.value.text()
+    assert double.writes() == [f"POST {WRITE}"]
+
+
 # oapip_process_info
 
 
@@ -263,7 +307,7 @@ def test_a_job_is_run_watched_and_its_results_saved(
         "[host] water 00000000...: successful",
     ]
     post = next(a for a in double.asked if a.method == "POST")
-    assert post.headers["prefer"] == "respond-async;return=representation"
+    assert post.headers["prefer"] == "respond-async"
     again = call(oapip_job, double, job_id=made["job_id"], dest=str(dest))
     assert (again["changed"], again["job_results"]) == (False, made["job_results"])
 
@@ -336,6 +380,41 @@ def test_sync_only_where_the_process_offers_it(double: Double, water: Engine) ->
     assert "job_id" not in made
 
 
+def test_async_only_where_the_process_offers_it(double: Double, engine: Engine) -> None:
+    about = {"id": "slow", "jobControlOptions": ["sync-execute"], "inputs": {}}
+    double.fail("GET", "/processes/slow", Reply(200, about))
+    with pytest.raises(OapipError, match="cannot run asynchronously: it offers sync-execute"):
+        call(oapip_job, double, process_id="slow")
+    assert double.writes() == []
+
+
+def test_results_with_a_location_are_results(double: Double, water: Engine) -> None:
+    results = {"id": "echo", "value": "hello"}  # an output that is called as a job's number is
+    where = {"Location": "http://wrong.invalid/jobs/a%2Fb"}
+    double.fail("POST", "/execution", Reply(200, results, where))
+    made = call(oapip_job, double, process_id="water", inputs={"fn": "x"})
+    assert (made["job_id"], made["job_results"]) == ("a/b", results)
+    assert made["job"] == {"processID": "water", "jobID": "a/b", "status": "successful"}
+
+
+def test_raw_results_by_reference_are_links_in_the_header(double: Double, water: Engine) -> None:
+    link = '<https://x.example/a.tif>; rel="out"; type="image/tiff", <https://x.example/b>; rel="b"'
+    double.fail("GET", "/results", Reply(204, "", {"Link": link}))
+    made = call(oapip_job, double, process_id="water", inputs={"fn": "x"}, response="raw")
+    assert made["job_results"] == {
+        "out": {"href": "https://x.example/a.tif", "type": "image/tiff"},
+        "b": {"href": "https://x.example/b"},
+    }
+
+
+def test_a_status_with_200_is_a_started_job(double: Double, water: Engine) -> None:
+    water.jobs["j"] = [{"jobID": "j", "status": "successful"}]
+    double.fail("POST", "/execution", Reply(200, {"jobID": "j", "status": "accepted"}))
+    made = call(oapip_job, double, process_id="water", inputs={"fn": "x"})
+    assert made["job"]["status"] == "successful"
+    assert made["job_results"] == water.results
+
+
 def test_a_page_is_neither_a_job_nor_its_results(double: Double, water: Engine) -> None:
     page = Reply(200, "<html>Sorry</html>", {"Content-Type": "text/html"})
     double.faults.append(("POST", "/execution", page))
@@ -370,3 +449,38 @@ def test_jobs_are_read_and_filtered(double: Double, water: Engine) -> None:
     running = call(oapip_job_info, double, process_id="water", status=["running"])["jobs"]
     assert [job["status"] for job in running] == ["running"]
     assert double.asked[-1].target.endswith("/jobs?processID=water&status=running&limit=100")
+
+
+def test_a_list_is_read_to_its_end_by_the_query_of_its_links(double: Double) -> None:
+    def page(names: list[str], query: str = "") -> Reply:
+        links = [{"rel": "next", "href": f"http://wrong.invalid/x/jobs?{query}"}] if query else []
+        found = [{"jobID": name, "status": "successful"} for name in names]
+        return Reply(200, {"jobs": found, "links": [{"rel": "self"}, *links]})
+
+    double.fail(
+        "GET", "/jobs", page(["a", "b"], "skip=2&limit=100"), page(["b", "c"], "skip=4"), page([])
+    )
+    found = call(oapip_job_info, double, min_duration=5)["jobs"]
+    assert [job["jobID"] for job in found] == ["a", "b", "c"]
+    assert [asked.target.split("?")[1] for asked in double.asked] == [
+        "minDuration=5&limit=100",
+        "minDuration=5&skip=2&limit=100",
+        "minDuration=5&limit=100&skip=4",
+    ]
+
+
+def test_states_are_asked_for_one_by_one(double: Double, water: Engine) -> None:
+    water.jobs = {str(n): [{"jobID": str(n), "status": "running"}] for n in range(3)}
+    call(oapip_job_info, double, status=["running", "failed"])
+    assert [asked.target.split("?")[1] for asked in double.asked] == [
+        "status=running&limit=100",
+        "status=failed&limit=100",
+    ]
+
+
+def test_a_list_that_does_not_turn_its_page_ends(double: Double) -> None:
+    links = [{"rel": "next", "href": "http://x/processes?skip=1"}]
+    same = Reply(200, {"processes": [{"id": "echo"}], "links": links})
+    double.fail("GET", "/processes", same, same, same)
+    assert call(oapip_process_info, double)["processes"] == [{"id": "echo"}]
+    assert len(double.asked) == 2
