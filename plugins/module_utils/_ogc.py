@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import re
 import threading
 import time
@@ -119,6 +120,14 @@ class Tokens:
         self._renew_at = self._clock.now() + life - min(EARLY, life / 4)
 
 
+def token_of_environment(params: Params) -> str:
+    """Return the token of the environment where the options name no account.
+
+    It is no fallback of the option: it would win over a ``token_url`` that the task names.
+    """
+    return "" if params.get("token_url") else os.environ.get("OAPIP_TOKEN", "")
+
+
 def token_form(params: Params) -> t.Dict[str, str]:
     """Return the form of the token request that the options ask for.
 
@@ -186,7 +195,8 @@ class Server:
         self.base = base_url(params["url"])
         self.timeout = float(params.get("timeout") or 30)
         self._http = _http.session(params.get("validate_certs", True), params.get("ca_path"))
-        self._tokens = Tokens(params, ctx, self._http, clock)
+        token = params.get("token") or ctx.secret(token_of_environment(params))
+        self._tokens = Tokens({**params, "token": token}, ctx, self._http, clock)
 
     def url(self, *segments: str) -> str:
         """Return the URL of a resource below the base, each segment quoted."""

@@ -95,7 +95,8 @@ options:
     default: false
   dest:
     description:
-      - File of the controller to save the results document to.
+      - File to save the results document to, on the host that runs the task. A relative path
+        starts at the folder that the command was started in.
     type: path
 seealso:
   - module: eoepca.oapip.oapip_job_info
@@ -110,11 +111,9 @@ EXAMPLES = r"""
     client_id: oapip-cli
     username: alice
     password: "{{ alice_password }}"
-    process_id: convert-url
+    process_id: hello
     inputs:
-      fn: resize
-      url: https://example.org/picture.png
-      size: 50%
+      name: Ada
     wait_timeout: 900
     dest: results.json
   register: job
@@ -123,8 +122,8 @@ EXAMPLES = r"""
   eoepca.oapip.oapip_job:
     url: https://zoo.example.org/alice/ogc-api
     token: "{{ token }}"
-    process_id: convert-url
-    inputs: {fn: resize, url: "https://example.org/picture.png", size: 50%}
+    process_id: hello
+    inputs: {name: Ada, seconds: 5}
     state: started
   register: started
 
@@ -152,12 +151,12 @@ job:
   description: The last status document of the job.
   returned: success, and on failure after the start
   type: dict
-  sample: {jobID: 4f1c8a2e-e65a-11f1-860f-02fc00000001, processID: convert-url, status: successful}
+  sample: {jobID: 4f1c8a2e-e65a-11f1-860f-02fc00000001, processID: hello, status: successful}
 job_results:
   description: The results, parsed where they are JSON.
   returned: when the job was successful
   type: raw
-  sample: {wf_outputs: {value: {type: Collection}}}
+  sample: {greeting: {value: {type: Collection}}}
 reason:
   description: Why the job failed.
   returned: when the job failed
@@ -172,7 +171,7 @@ changes:
   returned: success
   type: list
   elements: dict
-  sample: [{action: run, kind: job, name: convert-url, fields: []}]
+  sample: [{action: run, kind: job, name: hello, fields: []}]
 assumed:
   description: What check mode took for granted because it is not there yet.
   returned: success
