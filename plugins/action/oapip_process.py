@@ -24,9 +24,9 @@ class ActionModule(InProcessAction):
 
     module = _module
 
-    def given(self, sent: bool) -> t.Dict[str, t.Any]:
+    def given(self) -> t.Dict[str, t.Any]:
         """Find the package beside the playbook or role; a module that is sent gets its text."""
-        args = super().given(sent)
+        args = super().given()
         src = args.get("src")
         if not isinstance(src, str) or _pack.is_url(src):
             return args
@@ -38,6 +38,6 @@ class ActionModule(InProcessAction):
                 "there is no such file beside the playbook or role, nor in their folder files",
                 "Check src.",
             ) from None
-        if sent and "content" not in args:
+        if self._must_be_sent() and "content" not in args:
             args["content"] = _process.fetch_source(args.pop("src"), PATIENCE, _http.session())
         return args

@@ -95,8 +95,8 @@ options:
     default: false
   dest:
     description:
-      - File to save the results document to, on the host that runs the task. A relative path
-        starts at the folder that the command was started in.
+      - File to save the results document to, on the host that runs the task. On the controller, a
+        relative path starts at the folder of the playbook.
     type: path
 seealso:
   - module: eoepca.oapip.oapip_job_info

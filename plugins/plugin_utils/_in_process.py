@@ -73,11 +73,10 @@ class InProcessAction(ActionBase):
         try:
             if self.needs_lock:
                 keep_lock(task_vars.get("site_lock"))
-            must_be_sent = self._must_be_sent()
-            args = self.given(must_be_sent)
+            args = self.given()
         except OapipError as error:
             return {**error.as_result(), "failed": True}
-        if must_be_sent:
+        if self._must_be_sent():
             sent: t.Dict[str, t.Any] = self._execute_module(
                 module_name=self._task.action,
                 module_args=args,
@@ -87,10 +86,9 @@ class InProcessAction(ActionBase):
             return sent
         return self._run_here(args, task_vars)
 
-    def given(self, sent: bool) -> t.Dict[str, t.Any]:
-        """Return the task's options; a module that reads files of the controller finds them here.
+    def given(self) -> t.Dict[str, t.Any]:
+        """Return the task's options; who names files of the controller finds them here.
 
-        :param sent: the module runs where the controller's files may not be.
         :raises OapipError: a file is missing.
         """
         return dict(self._task.args)
