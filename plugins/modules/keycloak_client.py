@@ -377,13 +377,18 @@ def run(params: Params, ctx: Context) -> Result:
         seen = _keycloak_client.observe(kc, params, ctx.check_mode)
         left = _plan_from(seen, desired, params)
         changes = _plan.joined(changes, left)
-        if ctx.check_mode:
+        if ctx.check_mode or not left:
             break
         try:
             _keycloak_client.apply(kc, params["client_id"], left, seen, desired.exact)
-            break
         except OapipError as error:
             kc.look_again(error, attempt)
+            continue
+        left = _plan_from(_keycloak_client.observe(kc, params), desired, params)
+        if attempt + 1 == _keycloak.ATTEMPTS:
+            _keycloak.refuse_rest(f"client {params['client_id']}", left)
+        if not left:
+            break
     result = _plan.result(changes, seen.assumed, issuer=kc.issuer)
     if params["state"] == "present":
         made = next((one.after or {} for one in changes if one.kind == "client"), {})

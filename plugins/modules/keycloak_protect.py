@@ -232,6 +232,11 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_contexts im
     Access,
     contexts_of,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_names import (
+    LONGEST,
+    length_fault,
+    segment_fault,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     ModuleSpec,
@@ -266,14 +271,19 @@ SPEC = ModuleSpec(
 def wish_of(params: Params) -> _keycloak_protect.Wish:
     """Return the options that decide how contexts become objects.
 
-    :raises OapipError: a client id that is no name of a group, or no marker.
+    :raises OapipError: a client id that is no name of a group, no marker or one too long.
     """
     absent = params["state"] == "absent"
     doing = f"protecting client {params['client_id']}"
     if "/" in params["client_id"]:
         raise OapipError(doing, "its id has a /, which parts the names of groups", "Rename it.")
+    if segment_fault(params["client_id"]):
+        raise OapipError(doing, segment_fault(params["client_id"]), "Rename it.")
     if not params["marker"].strip():
         raise OapipError(doing, "marker is empty", "Give a text that no other installation uses.")
+    fault = length_fault(params["marker"], LONGEST - len(_keycloak_protect.OWNED))
+    if fault:
+        raise OapipError(doing, f"marker: {fault}", "Give a shorter one; nothing was written.")
     return _keycloak_protect.Wish(
         params["client_id"],
         params["marker"],
@@ -310,24 +320,12 @@ def run(params: Params, ctx: Context) -> Result:
             kc.look_again(error, attempt)
             continue
         left = _keycloak_protect.plan(protection.observe(desired, absent).current, desired, wish)
-        _refuse_rest(left, wish.client_id)
+        _keycloak.refuse_rest(f"the protection of client {wish.client_id}", left)
         break
     result = _plan.result(changes, assumed, requests=kc.sent)
     if not absent:
         result["contexts"] = [_shown(one) for one in contexts]
     return result
-
-
-def _refuse_rest(left: t.Sequence[Change], client_id: str) -> None:
-    """Fail where the server shows something else than was written."""
-    if left:
-        names = ", ".join(f"{one.kind} {one.name}" for one in left[:5])
-        raise OapipError(
-            f"reading back the protection of client {client_id}",
-            f"the server shows otherwise: {names}",
-            "Somebody else may be changing the same objects; run again.",
-            extra={"left": [one.as_dict() for one in left]},
-        )
 
 
 def _shown(context: Access) -> t.Dict[str, t.Any]:

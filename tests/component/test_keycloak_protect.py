@@ -255,3 +255,33 @@ def test_of_many_at_once_all_end_well(here: Realm, client_id: str) -> None:
     assert here.call(keycloak_protect, **options)["changes"] == []
     names = sorted(one["name"] for one in export(here, client_id)["policies"])
     assert len(names) == len(set(names)) == 4
+
+
+def test_clients_of_two_clusters_leave_each_other_alone(here: Realm, client_id: str) -> None:
+    other: Json = {"client_id": f"{client_id}-b", "marker": "another cluster"}
+    audience: Json = {"authorization": True, "token_clients": ["cli"]}
+    here.call(keycloak_client, **other, **audience, audience=[other["client_id"]])
+    here.call(keycloak_protect, **other, contexts=BOTH, user_access="policy")
+    here.call(keycloak_protect, **other, contexts=[*BOTH, {"name": "carol"}])
+    before = everything(here, other["client_id"])
+    ours: Json = {"client_id": client_id, "marker": MARKER}
+    here.settle(keycloak_client, **ours, **audience, audience=[client_id])
+    protect(here, client_id, BOTH)
+    protect(here, client_id, [{"name": "bob"}], memberships="exact")
+    here.settle(keycloak_protect, **ours, state="absent")
+    here.settle(keycloak_client, **ours, token_clients=["cli"], state="absent")
+    assert everything(here, other["client_id"]) == before
+
+
+def everything(here: Realm, client_id: str) -> list[Any]:
+    """Return all that hangs on a client: itself, its protection, its scope, its groups."""
+    groups = here.kc.request("GET", "group-by-path", client_id)
+    children = here.kc.request("GET", "groups", groups["id"], "children")
+    return [
+        here.kc.client(client_id),
+        export(here, client_id),
+        [one for one in here.kc.request("GET", "client-scopes") if client_id in one["name"]],
+        children,
+        [here.kc.request("GET", "groups", one["id"], "members") for one in children],
+        f"{client_id}-audience" in (here.kc.client("cli") or {})["defaultClientScopes"],
+    ]
