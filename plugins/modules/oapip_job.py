@@ -20,6 +20,7 @@ description:
     because the engine accepts anything and lets the job fail later.
   - While it waits, it tells each change of state or progress in a line. Short faults of the server
     are not failures.
+  - A job that failed is reported with the server's reason, its message and the ends of its logs.
   - A job is never started twice. Whatever happens after the start, the job's ID is in the result.
 extends_documentation_fragment:
   - eoepca.oapip._oapip
@@ -163,10 +164,40 @@ reason:
   returned: when the job failed
   type: str
 logs:
-  description: Addresses of the log files that the server relates to the job.
+  description:
+    - Addresses of the log files that the server relates to the job.
+    - They are built from O(url) where the file is of that server, since its own links may be wrong.
   returned: when the job failed
   type: list
   elements: str
+  sample: ["https://zoo.example.org/alice/temp/convert-4f1c8a2e/node_resize.log"]
+log_tails:
+  description:
+    - The ends of those log files, at most 50 lines of each and 32 KiB of all.
+    - Control characters are left out, and what looks like a secret is hidden. The last lines of
+      each are in the message too.
+    - A log that cannot be read is no further failure; RV(log_tails[].trouble) says why.
+  returned: when the job failed
+  type: list
+  elements: dict
+  contains:
+    url:
+      description: Address of the log file.
+      type: str
+      returned: always
+    lines:
+      description: Its last lines.
+      type: list
+      elements: str
+      returned: always
+    trouble:
+      description: Why it could not be read; empty where it could.
+      type: str
+      returned: always
+  sample:
+    - url: https://zoo.example.org/alice/temp/convert-4f1c8a2e/node_resize.log
+      lines: ["convert: no decode delegate for this image format"]
+      trouble: ""
 changes:
   description: What was done, or would be.
   returned: success
@@ -182,7 +213,7 @@ assumed:
 
 import typing as t
 
-from ansible_collections.eoepca.oapip.plugins.module_utils import _job, _jobs, _ogc, _process
+from ansible_collections.eoepca.oapip.plugins.module_utils import _job, _jobs, _logs, _ogc, _process
 from ansible_collections.eoepca.oapip.plugins.module_utils._argspec import ogc
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
@@ -328,24 +359,26 @@ def waited(
         if outcome.state == "successful":
             results = _jobs.results_of(server, job_id)
             return finished(params, ctx, changes, job_id, outcome.status, results)
-        raise unfinished(params, server, job_id, outcome)
+        raise unfinished(params, ctx, server, job_id, outcome)
     except OapipError as error:
         error.extra = {**last, **error.extra}
         raise
 
 
 def unfinished(
-    params: Params, server: _ogc.Server, job_id: str, outcome: _job.Outcome
+    params: Params, ctx: Context, server: _ogc.Server, job_id: str, outcome: _job.Outcome
 ) -> OapipError:
     """Return the error for a job that did not succeed."""
     doing = f"waiting for job {job_id}"
     if outcome.state == "failed":
         reason = _jobs.why_failed(server, job_id, outcome.status)
-        logs = _job.logs_of(outcome.status)
-        hint = f"Logs: {', '.join(logs)}" if logs else ""
-        return OapipError(
-            doing, f"it failed: {reason}", hint, extra={"reason": reason, "logs": logs}
-        )
+        logs = _logs.tails(server, _job.logs_of(outcome.status), ctx.secrets)
+        told = {
+            "reason": reason,
+            "logs": [one.url for one in logs],
+            "log_tails": [one._asdict() for one in logs],
+        }
+        return OapipError(doing, f"it failed: {reason}", _logs.shown(logs), extra=told)
     if outcome.state == "dismissed":
         return OapipError(doing, "it was dismissed by somebody else, or the server lost it")
     seen = _job.describe(outcome.status) + (f"; {outcome.trouble}" if outcome.trouble else "")
