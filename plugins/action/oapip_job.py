@@ -18,9 +18,10 @@ class ActionModule(InProcessAction):
     module = _module
 
     def given(self) -> t.Dict[str, t.Any]:
-        """Let a relative file of the controller start beside the playbook, in the worker too."""
+        """Let relative paths of the controller start beside the playbook, in the worker too."""
         args = super().given()
-        dest = args.get("dest")
-        if isinstance(dest, str) and getattr(self._connection, "transport", "local") == "local":
-            args["dest"] = self._loader.path_dwim(dest)
+        for name in ("dest", "assets_dest"):
+            path = args.get(name)
+            if isinstance(path, str) and getattr(self._connection, "transport", "local") == "local":
+                args[name] = self._loader.path_dwim(path)
         return args

@@ -32,7 +32,11 @@ from tests.page import Reader, Shell, blocks, commands
 PAGE = ROOT / "docs" / "run-your-package.md"
 EXAMPLES = ROOT / "examples"
 JWT = re.compile(r"eyJ[\w-]{10,}\.")
-PLACES = {"zoo": "https://zoo.example.org", "auth": "https://auth.example.org"}
+PLACES = {
+    "zoo": "https://zoo.example.org",
+    "auth": "https://auth.example.org",
+    "s3": "https://s3.example.org",
+}
 
 Sandbox = dict[str, Any]
 
@@ -40,7 +44,8 @@ Sandbox = dict[str, Any]
 def hosts(sandbox: Sandbox) -> dict[str, str]:
     """What stands for the hosts of the documentation."""
     gateway: str = sandbox["clusters"][0]["gateway_url"]
-    return {PLACES["zoo"]: gateway, PLACES["auth"]: sandbox["keycloak"]["url"]}
+    keycloak, s3 = sandbox["keycloak"]["url"], sandbox["s3"]["endpoint"]
+    return {PLACES["zoo"]: gateway, PLACES["auth"]: keycloak, PLACES["s3"]: s3}
 
 
 def token_url(sandbox: Sandbox) -> str:
@@ -199,7 +204,7 @@ def examples(
 ) -> PlaybookRun:
     """All examples of the four modules in one playbook, run at full verbosity."""
     first, certain, undeploy = tasks_of(oapip_process, sandbox)
-    run, start, wait, remove = tasks_of(oapip_job, sandbox)
+    run, start, wait, fetch, remove = tasks_of(oapip_job, sandbox)
     infos = tasks_of(oapip_process_info, sandbox)
     jobs = tasks_of(oapip_job_info, sandbox)  # one of them lists what runs, while it runs
     play = {
@@ -210,7 +215,7 @@ def examples(
         "environment": {"OAPIP_TEST_SENT": "1"} if request.param == "sent" else {},
         "vars": {"ansible_python_interpreter": sys.executable},
         "module_defaults": {"group/eoepca.oapip.oapip": {"ca_path": sandbox["ca_file"]}},
-        "tasks": [first, certain, *infos, run, start, *jobs, wait, remove, undeploy],
+        "tasks": [first, certain, *infos, run, start, *jobs, wait, fetch, remove, undeploy],
     }
     playbook = tmp_path / "play" / "examples.yml"
     playbook.parent.mkdir()
@@ -219,9 +224,10 @@ def examples(
     given = tmp_path / "given.yml"
     given.touch(mode=0o600)
     password = sandbox["users"]["alice"]["password"]
-    given.write_text(yaml.safe_dump({"token": token, "alice_password": password}))
+    keys = {f"s3_{name}": sandbox["s3"][name] for name in ("access_key", "secret_key")}
+    given.write_text(yaml.safe_dump({"token": token, "alice_password": password, **keys}))
     done = run_playbook(playbook, tmp_path, "-i", "localhost,", "-e", f"@{given}", "-vvvv")
-    for secret in (token, password):
+    for secret in (token, password, keys["s3_secret_key"]):
         assert secret not in done.output
     assert not JWT.search(done.output)
     return done
@@ -250,5 +256,8 @@ def test_examples_run_as_pasted_and_do_what_they_say(examples: PlaybookRun, tmp_
     listed = of("List the jobs of a process that are not over")["jobs"]
     assert started in [one["jobID"] for one in listed]
     assert of("Wait for it later")["job"]["status"] == "successful"
+    found = of("Fetch the files of its results too")["assets"]
+    assert "hello.txt" in [Path(one["path"]).name for one in found]
+    assert (tmp_path / "play/results/greeting/greeting/hello.txt").read_text() == "Hello, Ada!\n"
     assert of("Remove it with its results")["changes"][0]["name"] == started
     assert of("Undeploy it")["changes"][0]["action"] == "delete"
