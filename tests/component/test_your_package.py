@@ -119,35 +119,20 @@ def test_each_command_of_the_page_says_what_the_page_shows(
 @pytest.fixture
 def pipeline(sandbox: Sandbox) -> Iterator[dict[str, str]]:
     """A client with a role and a context, as the page has the operator make them."""
-    server = sandbox["keycloak"]
-    options = {
-        "server_url": server["url"],
-        "realm": server["realm"],
-        "auth_username": server["admin_user"],
-        "auth_password": server["admin_password"],
-        "ca_path": sandbox["ca_file"],
-    }
-    realm = Realm(server["realm"], options)
     name = f"pipeline{secrets.token_hex(3)}"
-    client: dict[str, Any] = {"client_id": name, "marker": name}
-    context = {"name": f"service-account-{name}", "roles": [name]}
-    contexts: dict[str, Any] = {"client_id": "oapip-engine", "contexts": [context], "marker": name}
+    server = sandbox["keycloak"]
+    account = {"auth_username": server["admin_user"], "auth_password": server["admin_password"]}
+    trusted = {"server_url": server["url"], "ca_path": sandbox["ca_file"], **account}
+    realm = Realm(server["realm"], {**trusted, "realm": server["realm"]})
+    text = blocks(PAGE, "yaml")[-3].replace("pipeline", name)
+    client, context = (list(task.values())[1] | trusted for task in yaml.safe_load(text))
     realm.kc.request("POST", "roles", body={"name": name})
     try:
-        made = realm.call(
-            keycloak_client,
-            **client,
-            standard_flow=False,
-            service_accounts=True,
-            service_account_roles=[name],
-            default_scopes=["basic", "profile", "roles", "oapip-engine-audience"],
-            optional_scopes=[],
-            return_secret=True,
-        )
-        realm.call(keycloak_protect, **contexts, purge=False, default_access="keep")
+        made = realm.call(keycloak_client, **client, return_secret=True)
+        realm.call(keycloak_protect, **context)
         yield {"pipeline": name, "secret": made["secret"]}
     finally:
-        realm.call(keycloak_protect, **contexts, state="absent")
+        realm.call(keycloak_protect, **context, state="absent")
         realm.call(keycloak_client, **client, state="absent")
         realm.kc.request("DELETE", "roles", name)
 
@@ -205,6 +190,7 @@ def examples(
     """All examples of the four modules in one playbook, run at full verbosity."""
     first, certain, undeploy = tasks_of(oapip_process, sandbox)
     run, start, wait, fetch, remove = tasks_of(oapip_job, sandbox)
+    fetch["eoepca.oapip.oapip_job"]["storage"]["ca_path"] = sandbox["ca_file"]
     infos = tasks_of(oapip_process_info, sandbox)
     jobs = tasks_of(oapip_job_info, sandbox)  # one of them lists what runs, while it runs
     play = {

@@ -222,7 +222,7 @@ def test_the_message_of_a_failed_job_ends_with_its_logs(monkeypatch: pytest.Monk
 
     def answer(one: Asked) -> Reply:
         if one.path == "/alice/temp/j/tool.log":
-            return Reply(200, "\n".join([*(f"line {n}" for n in range(9)), "t0p-secret"]), TEXT)
+            return Reply(200, "\n".join([*(f"line {n}" for n in range(14)), "t0p-secret"]), TEXT)
         return engine(one)
 
     with serving(answer) as double:
@@ -239,11 +239,12 @@ def test_the_message_of_a_failed_job_ends_with_its_logs(monkeypatch: pytest.Monk
             oapip_job.run(params, Context(secrets={"t0p-secret"}))
         told = caught.value.as_result()
         root = f"{double.url}/alice/temp/j"
+    shown = "".join(f"  line {n}\n" for n in range(5, 14))
     assert told["msg"].endswith(
         "it failed: MissingParameterValue: no <must>: Unable to run the Service. Its logs:\n"
-        f"{root}/tool.log\n  line 5\n  line 6\n  line 7\n  line 8\n  <secret>\n"
+        f"{root}/tool.log\n{shown}  <secret>\n"
         f"{root}/gone.log (HTTP 404)"
     )
     assert told["logs"] == [f"{root}/tool.log", f"{root}/gone.log"]
-    assert [len(one["lines"]) for one in told["log_tails"]] == [10, 0]
+    assert [len(one["lines"]) for one in told["log_tails"]] == [15, 0]
     assert "t0p-secret" not in json.dumps(told)
