@@ -35,7 +35,7 @@ LINES, WIDTH, TOTAL = 50, 500, 32 * 1024
 """Lines of one file, characters of one line, characters of all files that are kept."""
 
 SHOWN = 10
-"""Lines of each file that the error message shows: the runner ends with five of its own, what the tool says comes before."""
+"""Lines of each file that the error message shows: the last five are the runner's own."""
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
 _QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]{0,15}://[^\s?\"'<>]+)\?[^\s\"'<>]+", re.IGNORECASE)
