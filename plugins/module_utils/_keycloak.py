@@ -35,7 +35,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_login impor
     WRONG_URL,
     Login,
 )
-from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_names import segment_fault
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_names import path_fault
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     OapipError,
@@ -146,7 +146,7 @@ class Keycloak:
         doing: str,
     ) -> t.Any:
         whole = ("admin", "realms", self.realm, *segments)
-        fault = next(filter(None, map(segment_fault, whole)), "")
+        fault = next(filter(None, map(path_fault, whole)), "")
         if fault:  # it would be another path, and with it another answer
             raise OapipError(self._at(doing), fault, "Correct the name.")
         parts = "/".join(quote(part, safe="") for part in whole)

@@ -26,7 +26,7 @@ def length_fault(text: str, limit: int = LONGEST) -> str:
     return f"it has more than {limit} characters" if len(text) > limit else ""
 
 
-def segment_fault(name: str) -> str:
+def path_fault(name: str) -> str:
     """What is wrong with a name that has to stand in a path of the admin API."""
     return f"{name or 'an empty name'!r} cannot stand in a URL" if name in ("", ".", "..") else ""
 
@@ -35,14 +35,14 @@ def group_fault(path: str) -> str:
     """What is wrong with the path of a group."""
     if not re.fullmatch(r"(/[^/]+)+", path):
         return "it is not a full path like /team"
-    return next(filter(None, map(segment_fault, path[1:].split("/"))), "")
+    return next(filter(None, map(path_fault, path[1:].split("/"))), "")
 
 
 def role_fault(name: str) -> str:
     """What is wrong with the name of a role, or with ``client/role``, in a policy."""
     if name.count("/") > 1:
         return "policies tell client and role apart by one /, and cannot name it"
-    return next(filter(None, map(segment_fault, name.split("/"))), "")
+    return next(filter(None, map(path_fault, name.split("/"))), "")
 
 
 def client_faults(client_id: str, options: t.Mapping[str, t.Any]) -> t.List[str]:

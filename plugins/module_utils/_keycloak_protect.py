@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _plan
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_contexts import Access, clash
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_names import SERVICE_ACCOUNT
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
 
@@ -198,7 +199,18 @@ def group_of(client_id: str, context: str) -> str:
 
 
 def desire(contexts: t.Sequence[Access], wish: Wish) -> State:
-    """Return the objects that make the contexts."""
+    """Return the objects that make the contexts.
+
+    :raises OapipError: a user policy for a service account: Keycloak compares it with the id of the
+        account's client where it gets a token, and so never lets it in.
+    """
+    accounts = {name for one in contexts for name in one.users if name.startswith(SERVICE_ACCOUNT)}
+    if accounts and wish.user_access == "policy":
+        raise OapipError(
+            f"protecting client {wish.client_id}",
+            f"user policies let no service account in: {', '.join(sorted(accounts))}",
+            "Give them a role or a group, or choose user_access: group; nothing was written.",
+        )
     state = State(dict(SETTINGS))
     if wish.user_access == "group" and contexts:
         state.groups[f"/{wish.client_id}"] = {"owner": wish.marker}

@@ -66,6 +66,7 @@ def _keycloak_names(params: Params, contexts: t.Sequence[Access], ctx: Context) 
     found = ok("Keycloak", f"realm {options['realm']} at {options['server_url']}", "keycloak_url")
     names = users_of(contexts, params["new_users"])
     groups = sorted({group for context in contexts for group in context.groups})
+    roles = sorted({role for context in contexts for role in context.roles})
     clients = list(dict.fromkeys(params["token_clients"]))
     try:
         strange = [name for name in names if name not in state["users"]]
@@ -74,6 +75,8 @@ def _keycloak_names(params: Params, contexts: t.Sequence[Access], ctx: Context) 
         found += _absent("user", "contexts", list(known.items()))
         there = server.each(functools.partial(_has_group, server), groups)
         found += _absent("group", "contexts", there)
+        there = [(name, role is not None) for name, role in server.each(server.role, roles)]
+        found += _absent("role", "contexts", there)
         there = [
             (name, name in state["clients"] or server.client(name) is not None) for name in clients
         ]

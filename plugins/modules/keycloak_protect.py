@@ -112,6 +112,7 @@ options:
       - How the users of a context get access. With V(group), each context has the group
         C(/<client_id>/<name>) (C(groups/{id}/children)), whose members they are, and a group policy
         (C(authz/policy/group)). With V(policy), a user policy names them (C(authz/policy/user)).
+      - Service accounts are refused with V(policy), as Keycloak never lets them in by such a one.
     type: str
     choices: [group, policy]
     default: group
@@ -252,7 +253,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_contexts im
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_names import (
     LONGEST,
     length_fault,
-    segment_fault,
+    path_fault,
 )
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
@@ -294,8 +295,8 @@ def wish_of(params: Params) -> _keycloak_protect.Wish:
     doing = f"protecting client {params['client_id']}"
     if "/" in params["client_id"]:
         raise OapipError(doing, "its id has a /, which parts the names of groups", "Rename it.")
-    if segment_fault(params["client_id"]):
-        raise OapipError(doing, segment_fault(params["client_id"]), "Rename it.")
+    if path_fault(params["client_id"]):
+        raise OapipError(doing, path_fault(params["client_id"]), "Rename it.")
     if not params["marker"].strip():
         raise OapipError(doing, "marker is empty", "Give a text that no other installation uses.")
     fault = length_fault(params["marker"], LONGEST - len(_keycloak_protect.OWNED))

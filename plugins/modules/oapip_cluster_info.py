@@ -183,7 +183,7 @@ options:
     type: str
   contexts:
     description:
-      - Contexts of the engine. The users and groups they name have to exist.
+      - Contexts of the engine. The users, groups and roles they name have to exist.
     type: list
     elements: dict
     default: []
@@ -208,6 +208,11 @@ options:
       groups:
         description:
           - Paths of Keycloak groups whose members may use the context.
+        type: list
+        elements: str
+      roles:
+        description:
+          - Realm roles, or client roles as C(<client>/<role>), whose holders may use the context.
         type: list
         elements: str
   new_users:
@@ -439,6 +444,7 @@ _CONTEXT: _argspec.Options = {
     "mode": {"type": "str", "choices": ["personal", "shared"], "default": "personal"},
     "users": {"type": "list", "elements": "str"},
     "groups": {"type": "list", "elements": "str"},
+    "roles": {"type": "list", "elements": "str"},
 }
 _STORE: _argspec.Options = {
     "role": {"type": "str", "choices": ["stage_out", "stage_in"], "default": "stage_out"},

@@ -109,6 +109,10 @@ WRONG = {
     "chart version": (put("chart_version", "0.0.1"), "oapip_chart_version"),
     "helm": (put("helm_binary", "no-such-helm"), "oapip_helm_binary"),
     "user": (put("contexts", [{"name": "nobody"}]), "oapip_contexts"),
+    "role": (
+        put("contexts", [{"name": "x", "mode": "shared", "roles": ["nix"]}]),
+        "oapip_contexts",
+    ),
     "name of a context": (put("contexts", [{"name": "o'brien"}]), "oapip_contexts"),
     "client": (put("token_clients", ["nix"]), "oapip_token_clients"),
     "class of the gateway": (put("ingress_class", "nix"), "oapip_ingress_class"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_login import Login
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.modules import (
     keycloak_access_info,
@@ -115,6 +116,28 @@ def test_a_change_shows_itself_alone(here: Realm, client_id: str) -> None:
     assert not allowed(here, client_id, "bob", "/shared-b/x")
     protect(here, client_id, [{"name": "alice"}])
     assert not allowed(here, client_id, "carol", "/shared-a/x")
+
+
+def test_a_service_account_is_let_in_by_group_and_role(here: Realm, client_id: str) -> None:
+    """A user policy would be compared with its client, while administrators are told otherwise."""
+    name = f"{client_id}-pipeline"
+    accounts: Json = {"service_accounts": True, "service_account_roles": ["analyst"]}
+    secret = here.call(keycloak_client, client_id=name, return_secret=True, **accounts)["secret"]
+    token = Login(here.options, here.name, name, secret).token(None, None, "x")["access_token"]
+    user = f"service-account-{name}"
+    member: Json = {"name": "x", "mode": "shared", "users": [user]}
+    holder: Json = {"name": "y", "mode": "shared", "roles": ["analyst"]}
+    protect(here, client_id, [member, holder])
+    told = here.call(
+        keycloak_access_info,
+        client_id=client_id,
+        checks=[{"user": user, "path": path, "expect": "allow"} for path in ("/x/a", "/y/a")],
+        credentials=[{"username": user, "token": token}],
+    )
+    assert len(told["decisions"]) == 4
+    options: Json = {"client_id": client_id, "marker": MARKER, "contexts": [member]}
+    with pytest.raises(OapipError, match=f"no service account in: {user}"):
+        here.call(keycloak_protect, **options, user_access="policy")
 
 
 def test_settings_are_closed(here: Realm, client_id: str) -> None:
