@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -132,8 +133,14 @@ class Double:
 
 
 @contextmanager
-def serving(handler: Handler) -> Iterator[Double]:
+def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> Iterator[Double]:
+    """Serve, with TLS where its context is given."""
     double = Double(handler)
+    if tls:
+        plain = double.server.socket
+        # the handshake belongs to a connection's thread, not to the one that accepts
+        double.server.socket = tls.wrap_socket(plain, True, do_handshake_on_connect=False)
+        double.url = double.url.replace("http:", "https:")
     thread = threading.Thread(
         target=double.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
     )

@@ -46,6 +46,15 @@ options:
     description:
       - Password of O(username).
     type: str
+  client_cert:
+    description:
+      - File with the certificate (chain) in PEM that the client proves itself with (mutual TLS), to
+        the server and to O(token_url). It may hold the key too.
+    type: path
+  client_key:
+    description:
+      - File with the private key of O(client_cert) in PEM, without a passphrase.
+    type: path
   validate_certs:
     description:
       - Whether the server's certificate is verified.

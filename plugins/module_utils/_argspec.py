@@ -70,6 +70,8 @@ def ogc() -> Options:
         "client_secret": {"type": "str", "no_log": True},
         "username": {"type": "str"},
         "password": {"type": "str", "no_log": True},
+        "client_cert": {"type": "path"},
+        "client_key": {"type": "path"},
         **tls(),
         "ca_path": {"type": "path", **env("OAPIP_CA_PATH")},
     }

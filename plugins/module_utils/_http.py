@@ -16,6 +16,7 @@ import email.utils
 import json
 import random
 import re
+import ssl
 import time
 import typing as t
 from urllib.parse import urlsplit
@@ -99,14 +100,46 @@ class Attempts:
         return True
 
 
-def session(validate_certs: bool = True, ca_path: t.Optional[str] = None) -> t.Any:
-    """Return a ``requests.Session`` that trusts only ``ca_path``, or the system's store."""
+def session(
+    validate_certs: bool = True,
+    ca_path: t.Optional[str] = None,
+    client_cert: t.Optional[str] = None,
+    client_key: t.Optional[str] = None,
+) -> t.Any:
+    """Return a ``requests.Session`` that trusts only ``ca_path``, or the system's store.
+
+    :param client_cert: PEM file with the client's certificate, and its key without ``client_key``.
+    :raises OapipError: the client's certificate and key cannot be used.
+    """
     require("requests")
     made = requests.Session()
+    made.cert = client(client_cert, client_key)
     made.verify = trust(validate_certs, ca_path)
     made.headers["User-Agent"] = USER_AGENT
     made.auth = _as_it_is
     return made
+
+
+def client(cert: t.Optional[str], key: t.Optional[str]) -> t.Optional[t.Tuple[str, str]]:
+    """Return the ``cert`` of requests, tried out: a wrong one would fail in the midst of requests.
+
+    :raises OapipError: a file cannot be read, they do not belong together, or the key is encrypted.
+    """
+    if not cert and not key:
+        return None
+    doing = "reading client_cert and client_key"
+    hint = "Give PEM files: the certificate, and its private key without a passphrase."
+    if not cert:
+        raise OapipError(doing, "client_key needs client_cert", hint)
+    try:
+        # without a password, OpenSSL would ask for one on the terminal
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password="")
+    except (OSError, ValueError) as error:
+        reason = "they are no certificate and its key"
+        if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+            reason = error.strerror or reason
+        raise OapipError(doing, reason, hint) from None
+    return cert, key or cert
 
 
 def trust(validate_certs: bool, ca_path: t.Optional[str]) -> t.Union[bool, str]:
@@ -173,7 +206,12 @@ def is_transient(error: BaseException) -> bool:
 def unreachable(doing: str, url: str, error: BaseException) -> OapipError:
     """Return the error for a server that gave no answer, with the innermost reason."""
     text = root_cause(error)
-    if isinstance(error, requests.exceptions.SSLError):
+    if isinstance(error, requests.exceptions.SSLError) and "verify failed" not in text:
+        hint = (
+            "The server broke TLS off: it may demand a client's certificate that it trusts"
+            " (client_cert, where the module has it), or not speak TLS."
+        )
+    elif isinstance(error, requests.exceptions.SSLError):
         hint = "Give the CA that signed the server's certificate with ca_path."
     elif isinstance(error, requests.exceptions.Timeout):
         hint = "Check that the server is up and not overloaded, or raise timeout."

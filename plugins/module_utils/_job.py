@@ -229,19 +229,46 @@ TYPES: t.Dict[str, t.Tuple[type, ...]] = {
 def mismatch(about: Document, value: t.Any) -> str:
     """Return why a value cannot be of an input's simple type; empty where it may be."""
     schema = about.get("schema")
-    kind = schema.get("type") if isinstance(schema, dict) else None
-    if not isinstance(kind, str) or kind not in TYPES or isinstance(value, t.Mapping):
-        return ""  # a reference, a qualified value, or a schema that only the server can judge
+    if not isinstance(schema, dict):
+        return ""
     several = about.get("maxOccurs", 1) not in (1, "1")
-    for one in value if isinstance(value, list) and several else [value]:
-        wrong_bool = isinstance(one, bool) and kind != "boolean"
-        if wrong_bool or not isinstance(one, (*TYPES[kind], t.Mapping)):
+    each = value if isinstance(value, list) and several else [value]
+    if is_box(schema):
+        good = all(fits_box(one) for one in each)
+        return "" if good else "a bounding box wanted: bbox with 4 or 6 numbers, and its crs"
+    kind = schema.get("type")
+    if not isinstance(kind, str) or kind not in TYPES:
+        return ""  # a schema that only the server can judge
+    for one in each:
+        if isinstance(one, t.Mapping):  # a reference, or a qualified value
+            continue
+        if (isinstance(one, bool) and kind != "boolean") or not isinstance(one, TYPES[kind]):
             cure = {"integer": " (use the filter int)", "number": " (use the filter float)"}
             return f"{kind} wanted, {type(one).__name__} given{cure.get(kind, '')}"
-        allowed = schema.get("enum") if isinstance(schema, dict) else None
+        allowed = schema.get("enum")
         if isinstance(allowed, list) and allowed and one not in allowed:
             return f"it must be one of {', '.join(str(item) for item in allowed)}"
     return ""
+
+
+def is_box(schema: Document) -> bool:
+    """Whether an input is a bounding box (``ogc-bbox``, 18-062r2 table 13)."""
+    parts = schema.get("allOf")
+    every = [schema, *(parts if isinstance(parts, list) else [])]
+    return any(isinstance(one, dict) and one.get("format") == "ogc-bbox" for one in every)
+
+
+def fits_box(value: t.Any) -> bool:
+    """Whether a value may be a bounding box (18-062r2 7.11.2.5), or refers to one."""
+    if not isinstance(value, t.Mapping):
+        return False
+    if "bbox" not in value:
+        return "href" in value or "value" in value
+    box = value["bbox"]
+    numbers = isinstance(box, list) and all(
+        isinstance(one, (int, float)) and not isinstance(one, bool) for one in box
+    )
+    return numbers and len(box) in (4, 6)
 
 
 def reason_of(status: Document, results: t.Any) -> str:

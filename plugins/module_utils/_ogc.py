@@ -196,7 +196,12 @@ class Server:
     def __init__(self, params: Params, ctx: Context, clock: t.Optional[Clock] = None) -> None:
         self.base = base_url(params["url"])
         self.timeout = float(params.get("timeout") or 30)
-        self._http = _http.session(params.get("validate_certs", True), params.get("ca_path"))
+        self._http = _http.session(
+            params.get("validate_certs", True),
+            params.get("ca_path"),
+            params.get("client_cert"),
+            params.get("client_key"),
+        )
         token = params.get("token") or ctx.secret(token_of_environment(params))
         self._tokens = Tokens({**params, "token": token}, ctx, self._http, clock)
 

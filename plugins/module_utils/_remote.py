@@ -32,7 +32,7 @@ TRIES = 3
 
 def shown(url: str) -> str:
     """Return an address without its query, which may be a signature, and without a login."""
-    scheme, _, rest = url.partition("?")[0].partition("://")
+    scheme, _found, rest = url.partition("?")[0].partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
@@ -62,11 +62,11 @@ class Remote:
         :raises OapipError: it is none that may be read.
         """
         if base.startswith("s3://") and not re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:", href):
-            bucket, _, key = base[len("s3://") :].partition("/")
+            bucket, _slash, key = base[len("s3://") :].partition("/")
             start = "" if href.startswith("/") else posixpath.dirname(key)
             href = f"s3://{bucket}/{posixpath.normpath(posixpath.join(start, href.lstrip('/')))}"
         if href.startswith("s3://"):
-            bucket, _, key = href[len("s3://") :].partition("/")
+            bucket, _slash, key = href[len("s3://") :].partition("/")
             if not bucket or not key or ".." in key.split("/"):
                 raise refused(href, "it names no object of a bucket")
             return href
@@ -94,7 +94,7 @@ class Remote:
                 f"downloading {url}", "it is in S3", "Give storage: its endpoint and keys."
             )
         self._store = self._store or Store(self._storage)
-        bucket, _, key = url[len("s3://") :].partition("/")
+        bucket, _slash, key = url[len("s3://") :].partition("/")
         return self._store, {"Bucket": bucket, "Key": key}
 
     def copy(self, url: str, into: _files.Sink) -> None:

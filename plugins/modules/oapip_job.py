@@ -40,7 +40,19 @@ options:
     type: str
   inputs:
     description:
-      - Inputs of the job by name. A value stands for itself; a mapping with C(href) is a reference.
+      - Inputs of the job by name. A value stands for itself, a list for several; a mapping with
+        C(href) is a reference, one with C(value) a value with its media type, and one with C(bbox)
+        a bounding box.
+    type: dict
+    default: {}
+  input_files:
+    description:
+      - Inputs of the job that are files of the controller, by name. Their content is sent by
+        value.
+      - A path, or a mapping of V(path) and V(media_type), or a list of these. Without
+        V(media_type), the name of the file says it.
+      - JSON is sent as it is, text as text, anything else in base64. For what is longer than
+        64 MiB, give a reference in O(inputs).
     type: dict
     default: {}
   outputs:
@@ -176,6 +188,19 @@ EXAMPLES = r"""
     dest: results.json
   register: job
 
+- name: Clip it to an area, with a file and a bounding box by value
+  eoepca.oapip.oapip_job:
+    url: https://zoo.example.org/alice/ogc-api
+    token: "{{ token }}"
+    process_id: clip
+    inputs:
+      collection: {href: "https://example.org/stac/collection.json", type: application/json}
+      extent: {bbox: [10.0, 46.5, 11.5, 47.5], crs: "http://www.opengis.net/def/crs/OGC/1.3/CRS84"}
+      bands: [red, nir]
+    input_files:
+      area: area.geojson
+      style: {path: style.txt, media_type: application/vnd.ogc.sld+xml}
+
 - name: Start a job now
   eoepca.oapip.oapip_job:
     url: https://zoo.example.org/alice/ogc-api
@@ -305,6 +330,7 @@ import typing as t
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import (
     _assets,
+    _inputs,
     _job,
     _jobs,
     _logs,
@@ -328,6 +354,7 @@ SPEC: ModuleSpec = {
         **ogc(),
         "process_id": {"type": "str"},
         "inputs": {"type": "dict", "default": {}},
+        "input_files": {"type": "dict", "default": {}},
         "outputs": {"type": "dict"},
         "response": {"type": "str", "choices": ["document", "raw"], "default": "document"},
         "subscriber": {"type": "dict"},
@@ -391,6 +418,7 @@ def dismissed(params: Params, ctx: Context, server: _ogc.Server) -> Result:
 def started(params: Params, ctx: Context, server: _ogc.Server) -> Result:
     """Check the inputs, start a job, and wait for it where that is wanted."""
     process_id: str = params["process_id"]
+    inputs = _inputs.with_files(params["inputs"], params["input_files"])
     changes = running(params)
     doing = f"starting a job of process {process_id}"
     about = _process.describe(server, process_id)
@@ -398,7 +426,7 @@ def started(params: Params, ctx: Context, server: _ogc.Server) -> Result:
         if ctx.check_mode:
             return result(changes, [f"process {process_id}"], job={})
         raise OapipError(doing, "there is no such process", "Deploy it with oapip_process.")
-    wrong = _job.check_inputs(about, params["inputs"])
+    wrong = _job.check_inputs(about, inputs)
     if wrong:
         raise OapipError(doing, "; ".join(wrong), "Correct inputs.", extra={"inputs_wrong": wrong})
     offered = _job.modes_of(about)
@@ -410,9 +438,7 @@ def started(params: Params, ctx: Context, server: _ogc.Server) -> Result:
         )
     if ctx.check_mode:
         return result(changes, job={})
-    body = _job.request_of(
-        params["inputs"], params["outputs"], params["response"], params["subscriber"]
-    )
+    body = _job.request_of(inputs, params["outputs"], params["response"], params["subscriber"])
     seconds = float(params["wait_timeout"]) if params["mode"] == "sync" else None
     job_id, status, over, results = _jobs.start(server, process_id, body, seconds)
     if over:

@@ -398,6 +398,15 @@ def test_wrong_inputs_fail_late(engine: Stand) -> None:
     assert len(engine.writes()) == before
 
 
+def test_files_of_the_controller_go_by_value(engine: Stand, tmp_path: Path) -> None:
+    """As qualified values: the engine takes the value, and another host's file it cannot read."""
+    (tmp_path / "a.txt").write_text("h\u00e9llo")
+    given: dict[str, Any] = {"process_id": "echo", "input_files": {"a": str(tmp_path / "a.txt")}}
+    for mode in ("async", "sync"):
+        made = call(oapip_job, engine, **given, mode=mode)
+        assert made["job_results"] == {"a": "h\u00e9llo"}
+
+
 def test_sync_is_for_built_in_processes(engine: Stand) -> None:
     call(oapip_process, engine, content=CWL)
     body = json.dumps({"inputs": {"seconds": 0}})
