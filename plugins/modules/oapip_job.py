@@ -162,6 +162,11 @@ reason:
   description: Why the job failed.
   returned: when the job failed
   type: str
+jobs:
+  description: IDs of the jobs of the process that began since the request whose answer is missing.
+  returned: when it is not known whether the job was started, and the server lists any
+  type: list
+  elements: str
 logs:
   description: Addresses of the log files that the server relates to the job.
   returned: when the job failed
@@ -310,7 +315,8 @@ def waited(
     if ctx.check_mode:
         status = _jobs.status_of(server, job_id) or {}
         if status.get("status") == "successful":
-            return finished(params, ctx, [], job_id, status, _jobs.results_of(server, job_id))
+            results = _jobs.results_of(server, job_id, params["response"])
+            return finished(params, ctx, [], job_id, status, results)
         return result([], [] if status else [f"job {job_id}"], job_id=job_id, job=status)
     name = params["process_id"] or status.get("processID") or "job"
 
@@ -326,11 +332,15 @@ def waited(
         )
         last["job"] = outcome.status or status
         if outcome.state == "successful":
-            results = _jobs.results_of(server, job_id)
+            results = _jobs.results_of(server, job_id, params["response"])
             return finished(params, ctx, changes, job_id, outcome.status, results)
         raise unfinished(params, server, job_id, outcome)
     except OapipError as error:
         error.extra = {**last, **error.extra}
+        if job_id not in error.text():
+            error.hint = (
+                f"{error.hint} Job {job_id} may still run: wait for it with job_id.".strip()
+            )
         raise
 
 
@@ -351,8 +361,11 @@ def unfinished(
     seen = _job.describe(outcome.status) + (f"; {outcome.trouble}" if outcome.trouble else "")
     hint = f"Wait for it again with job_id={job_id}, or raise wait_timeout."
     if params["dismiss_on_timeout"]:
-        _jobs.dismiss(server, job_id)
-        hint = "It was dismissed. Raise wait_timeout."
+        try:
+            _jobs.dismiss(server, job_id)
+            hint = "It was dismissed. Raise wait_timeout."
+        except OapipError as error:
+            hint = f"It could not be dismissed: {error}"
     return OapipError(doing, f"not over after {params['wait_timeout']} s (last: {seen})", hint)
 
 
