@@ -50,7 +50,7 @@ def start(
     try:
         return _started(server, process_id, body, sync_seconds, doing)
     except OapipError as error:
-        unsure = error.status in (None, 200) or t.cast("int", error.status) >= 500
+        unsure = error.status in (None, 200) or error.status >= 500
         if unsure and error.doing == doing:  # not: getting a token
             _look_for(server, process_id, since, error)
         raise

@@ -187,7 +187,7 @@ def test_what_may_be_sent_once_is_sent_on_a_connection_of_its_own(server: Script
     server.script = [(200, {}, b"{}")] * 3
     session = _http.session()
     closed: list[str] = []
-    session.close = lambda: closed.append("close")  # type: ignore[method-assign]
+    session.close = lambda: closed.append("close")
     for method in ("GET", "POST", "GET"):
         url = f"http://127.0.0.1:{server.server_address[1]}/x"
         assert _http.send(session, method, url, "asking").status_code == 200
