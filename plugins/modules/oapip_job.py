@@ -22,8 +22,8 @@ description:
     are not failures.
   - A job is never started twice. Whatever happens after the start, the job's ID is in the result.
 notes:
-  - A task that waits holds one of Ansible's forks, with some 13 MB of memory. For many hosts start the
-    jobs in one task, and wait for them in another with C(throttle).
+  - A task that waits holds one of Ansible's forks, with some 13 MB of memory. For many hosts start
+    the jobs in one task, and wait for them in another with C(throttle).
 extends_documentation_fragment:
   - eoepca.oapip._oapip
   - eoepca.oapip._attributes
