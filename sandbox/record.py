@@ -61,6 +61,7 @@ def environment(record: Mapping[str, Any]) -> str:
         "S3_ACCESS_KEY": record["s3"]["access_key"],
         "S3_SECRET_KEY": record["s3"]["secret_key"],
         "CA_FILE": record["ca_file"],
+        "OAPIP_CA_PATH": record["ca_file"],
         "OAPIP_TOKEN_CLIENT": TOKEN_CLIENT,
         "OAPIP_USER": owner,
         "OAPIP_PASSWORD": record["users"][owner]["password"],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,13 @@ class Realm:
         self.name = name
         self.options = options
         self.kc: Keycloak = connect({**options, "auth_realm": "master"})
+        self.warned: list[str] = []
+
+    def at(self, url: str) -> Realm:
+        """Return the realm for modules that reach the server by another way."""
+        there = copy.copy(self)
+        there.options = {**self.options, "server_url": url}
+        return there
 
     def call(self, module: ModuleType, check: bool = False, **options: Any) -> Json:
         """Validate the options as Ansible does, and call the module."""
@@ -31,14 +39,15 @@ class Realm:
         given = {**self.options, **options}
         checked = ArgumentSpecValidator(**spec).validate(given)
         assert not checked.error_messages, checked.error_messages
-        result: Json = module.run(checked.validated_parameters, Context(check_mode=check))
+        ctx = Context(check_mode=check, warn=self.warned.append)
+        result: Json = module.run(checked.validated_parameters, ctx)
         return result
 
     def writes(self) -> list[str]:
         """Return the admin events so far, as ``CREATE clients/...``."""
         query = {"first": 0, "max": 100000}
         events = self.kc.request("GET", "admin-events", query=query)
-        return [f"{one['operationType']} {one['resourcePath']}" for one in events]
+        return [f"{one['operationType']} {one.get('resourcePath', 'realm')}" for one in events]
 
     def settle(self, module: ModuleType, **options: Any) -> Json:
         """Call dry, for real, and again: dry tells the truth, again writes nothing."""
@@ -75,21 +84,25 @@ class Realm:
         return ("clients", client["id"], "authz", "resource-server")
 
 
-@contextmanager
-def realm(sandbox: Json) -> Iterator[Realm]:
-    """Create a realm with a random name, remove it afterwards."""
+def options_for(sandbox: Mapping[str, Any], name: str) -> Json:
+    """Return the options with which the modules reach a realm as the administrator."""
     server = sandbox["keycloak"]
-    name = f"test-{secrets.token_hex(4)}"
-    options = {
+    return {
         "server_url": server["url"],
         "realm": name,
         "auth_username": server["admin_user"],
         "auth_password": server["admin_password"],
         "ca_path": sandbox["ca_file"],
     }
+
+
+@contextmanager
+def realm(sandbox: Json) -> Iterator[Realm]:
+    """Create a realm with a random name, remove it afterwards."""
+    name = f"test-{secrets.token_hex(4)}"
     _realms(sandbox, "POST", "", {"realm": name, "enabled": True, **_EVENTS})
     try:
-        yield Realm(name, options)
+        yield Realm(name, options_for(sandbox, name))
     finally:
         _realms(sandbox, "DELETE", f"/{name}", None)
 

@@ -22,7 +22,7 @@ options:
   token:
     description:
       - Bearer token to send.
-      - Falls back to the environment variable E(OAPIP_TOKEN).
+      - Without it and without O(token_url), the environment variable E(OAPIP_TOKEN) is read.
     type: str
   token_url:
     description:
@@ -54,6 +54,7 @@ options:
   ca_path:
     description:
       - File with the PEM certificates of the authorities to trust for this server.
+      - Falls back to the environment variable E(OAPIP_CA_PATH).
       - Without it, the authorities that Python's libraries bring are trusted.
     type: path
   timeout:

@@ -64,11 +64,12 @@ def ogc() -> Options:
     """Options that say which OGC API Processes server, and who asks."""
     return {
         "url": {"type": "str", "required": True, **env("OAPIP_API_URL")},
-        "token": {"type": "str", "no_log": True, **env("OAPIP_TOKEN")},
+        "token": {"type": "str", "no_log": True},  # or _ogc.token_of_environment
         "token_url": {"type": "str", "no_log": False},
         "client_id": {"type": "str"},
         "client_secret": {"type": "str", "no_log": True},
         "username": {"type": "str"},
         "password": {"type": "str", "no_log": True},
         **tls(),
+        "ca_path": {"type": "path", **env("OAPIP_CA_PATH")},
     }

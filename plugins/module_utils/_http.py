@@ -256,7 +256,12 @@ def words(body: t.Any) -> str:
         return body[:300]
     if not isinstance(body, dict):
         return ""
+    if isinstance(body.get("errors"), list):  # Keycloak, of several fields at once
+        return "; ".join(words(one) for one in body["errors"])[:500]
     parts = [body.get(key) for key in WORDS if isinstance(body.get(key), str) and body.get(key)]
+    if parts and isinstance(body.get("field"), str):
+        limits = ", ".join(str(one) for one in (body.get("params") or ())[1:])
+        parts = [body["field"], f"{parts[-1]} ({limits})" if limits else parts[-1]]
     return ": ".join(dict.fromkeys(str(part) for part in parts))[:500]
 
 

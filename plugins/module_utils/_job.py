@@ -32,6 +32,9 @@ OVER = frozenset({"successful", "failed", "dismissed"})
 
 STATES = OVER | {"accepted", "running"}
 
+ECHO = "Unable to run the Service. The message returned back by the Service was the following: "
+"""What ZOO-Project writes before the detail that the results tell as well."""
+
 GRACE = 15.0
 """Seconds in which a job that was just started may not be found yet."""
 
@@ -269,6 +272,8 @@ def reason_of(status: Document, results: t.Any) -> str:
     found = [said.get(key) for key in ("title", "detail", "description")]
     parts = [text for text in found if isinstance(text, str) and text]
     message = status.get("message")
+    if isinstance(message, str):
+        message = message.removeprefix(ECHO)
     stale = "accepted to run your service"  # ZOO-Project leaves its first message on input errors
     if isinstance(message, str) and message and stale not in message:
         parts.append(message)

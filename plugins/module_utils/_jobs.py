@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 import typing as t
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _http, _job, _ogc
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
-from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
 
 Document = t.Dict[str, t.Any]
@@ -272,36 +269,3 @@ def saved_text(results: t.Any) -> bytes:
     if isinstance(results, str):
         return results.encode()
     return (json.dumps(results, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def file_change(path: str) -> Change:
-    """Return the change that saving to a file is."""
-    return Change("update" if os.path.exists(path) else "create", "file", path)
-
-
-def differs(path: str, data: bytes) -> bool:
-    """Whether a file is missing or holds something else."""
-    try:
-        with open(path, "rb") as file:
-            return file.read() != data
-    except OSError:
-        return True
-
-
-def save(path: str, data: bytes) -> None:
-    """Write a file of the controller in one step, readable by its owner.
-
-    :raises OapipError: it cannot be written.
-    """
-    try:
-        handle, name = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except OSError as error:
-        reason = error.strerror or "it cannot be written"
-        raise OapipError(f"saving the results to {path}", reason, "Check dest.") from None

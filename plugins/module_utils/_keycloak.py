@@ -35,11 +35,13 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_login impor
     WRONG_URL,
     Login,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_names import segment_fault
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     OapipError,
     Params,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
 
 Json = t.Dict[str, t.Any]
 T = t.TypeVar("T")
@@ -143,9 +145,11 @@ class Keycloak:
         body: t.Any,
         doing: str,
     ) -> t.Any:
-        parts = "/".join(
-            quote(part, safe="") for part in ("admin", "realms", self.realm, *segments)
-        )
+        whole = ("admin", "realms", self.realm, *segments)
+        fault = next(filter(None, map(segment_fault, whole)), "")
+        if fault:  # it would be another path, and with it another answer
+            raise OapipError(self._at(doing), fault, "Correct the name.")
+        parts = "/".join(quote(part, safe="") for part in whole)
         for attempt in (1, 2):
             token = self._token()
             response = _http.send(
@@ -203,6 +207,8 @@ class Keycloak:
             hint = (
                 f"The account needs the role {role_for(method, segments)} of {self._role_client()}."
             )
+            if "role-mappings" in segments and method != "GET":
+                hint += " Roles that administer the realm can be given by its administrators only."
         elif status == 404 and "Realm" in _http.message_of(response):
             hint = f"Create the realm {self.realm}, or give the right name with realm."
         elif status == 404 and not self._is_absence(response):
@@ -356,16 +362,32 @@ class Keycloak:
         return self.user(username) is not None
 
     def role(self, name: str) -> t.Optional[Json]:
-        """Return a realm role, or with ``client/role`` a client's; None where there is none."""
+        """Return a client's role (``client/role``), else one of the realm; None where none is."""
         doing = f"looking for role {name}"
-        found = self.request("GET", "roles", name, doing=doing, absent=True)
+        found: t.Optional[Json] = None
         client_id, slash, role = name.rpartition("/")
-        if found is None and slash:
-            client = self.client(client_id)
-            if client is not None:
-                path = ("clients", client["id"], "roles", role)
-                found = self.request("GET", *path, doing=doing, absent=True)
-        return t.cast("t.Optional[Json]", found)
+        client = self.client(client_id) if slash else None
+        if client is not None:
+            path = ("clients", client["id"], "roles", role)
+            found = self.request("GET", *path, doing=doing, absent=True)
+        if found is None:
+            found = self.request("GET", "roles", name, doing=doing, absent=True)
+        return found
+
+    def check_may_manage_users(self) -> None:
+        """Check the right to write users and groups, before something else is written.
+
+        A realm without users does not tell.
+
+        :raises OapipError: the account lacks it.
+        """
+        doing = "checking the rights on users and groups"
+        listed = self.request("GET", "users", query={"first": 0, "max": 1}, doing=doing)
+        if not _may_manage(listed):
+            hint = f"The account needs the role manage-users of {self._role_client()}."
+            raise OapipError(
+                self._at(doing), "the account may only read them", f"{hint} Nothing was written."
+            )
 
     def token_probe(self) -> Json:
         """Log in and read; return ``missing``, the roles wanting, and the names seen on the way.
@@ -386,12 +408,7 @@ class Keycloak:
                     raise
                 missing.append(role)
                 continue
-            may = [
-                bool(one["access"].get("manage") or one["access"].get("configure"))
-                for one in seen[kind]
-                if "access" in one
-            ]
-            if may and not any(may):
+            if not _may_manage(seen[kind]):
                 missing.append(role)
         if seen["clients"]:
             client = seen["clients"][0]["id"]
@@ -410,10 +427,36 @@ class Keycloak:
         }
 
 
+def _may_manage(listed: t.Sequence[Json]) -> bool:
+    """Whether the account may write what is listed, as far as the list tells."""
+    may = [
+        bool(one["access"].get("manage") or one["access"].get("configure"))
+        for one in listed
+        if "access" in one
+    ]
+    return not may or any(may)
+
+
+def refuse_rest(what: str, left: t.Sequence[Change]) -> None:
+    """Fail where the server shows something else than was written."""
+    if left:
+        names = ", ".join(f"{one.kind} {one.name}" for one in left[:5])
+        raise OapipError(
+            f"reading back {what}",
+            f"the server shows otherwise: {names}",
+            "Somebody else may be changing the same objects; run again.",
+            extra={"left": [one.as_dict() for one in left]},
+        )
+
+
 def role_for(method: str, segments: t.Sequence[str]) -> str:
     """Return the realm-management role that a call needs."""
     verb = "view" if method == "GET" else "manage"
     if "authz" in segments:
+        if segments[-1] == "settings":  # an export is for those who may import
+            verb = "manage"
+        elif segments[-1] == "evaluate":
+            verb = "view"
         return f"{verb}-authorization"
     if segments and segments[0] in ("users", "groups", "group-by-path"):
         return f"{verb}-users"

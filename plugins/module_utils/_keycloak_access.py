@@ -129,7 +129,8 @@ class Judge:
     def prepare(self, checks: t.Sequence[Check]) -> None:
         """Look up users and paths, a few at a time.
 
-        :raises OapipError: users that the realm lacks: Keycloak would judge them as anonymous.
+        :raises OapipError: users that the realm lacks, whom Keycloak would judge as anonymous, and
+            scopes that the client lacks, but in check mode, where they may be still to come.
         """
         names = sorted({check.user for check in checks if check.user})
         found = self.kc.each(self.kc.user, names)
@@ -141,8 +142,24 @@ class Judge:
                 f"realm {self.kc.realm} has no user {', '.join(missing)}",
                 "Correct the checks.",
             )
+        self._check_scopes({check.scope for check in checks if check.scope})
         paths = sorted({normalise(check.path) for check in checks})
         self._resources.update(self.kc.each(self._resources_at, paths))
+
+    def _check_scopes(self, scopes: t.Set[str]) -> None:
+        if not scopes or self.kc.ctx.check_mode:
+            return
+        query = {"first": 0, "max": -1}
+        doing = f"reading the scopes of client {self.client_id}"
+        listed = self.kc.request("GET", *self.authz, "scope", query=query, doing=doing) or []
+        known = {str(one["name"]) for one in listed}
+        if scopes - known:
+            raise OapipError(
+                f"evaluating access to client {self.client_id}",
+                f"it has no authorization scope {', '.join(sorted(scopes - known))}; "
+                f"it has {', '.join(sorted(known)) or 'none'}",
+                "Correct the checks.",
+            )
 
     def _resources_at(self, path: str) -> t.List[Json]:
         # max=-1, as the match is otherwise sought among the first 100 resources only

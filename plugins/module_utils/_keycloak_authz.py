@@ -146,29 +146,44 @@ class Protection:
 
         :raises OapipError: users, roles and (but in check mode) groups that the realm lacks.
         """
-        faults = [f"user {name}" for name in self._unknown_users(desired)]
+        lacking = [f"user {name}" for name in self._unknown_users(desired)]
+        parted: t.List[str] = []
         roles = {role for one in desired.policies.values() for role in one.get("roles", ())}
         known = {r for one in self.seen.current.policies.values() for r in one.get("roles", ())}
-        wanted = sorted(roles - known)
-        found = self.kc.each(self.kc.role, wanted)
-        faults += [f"role {role}" for role, there in found if there is None]
+        for role, one in self.kc.each(self.kc.role, sorted(roles - known)):
+            if one is None:
+                lacking.append(f"role {role}")
+            elif "/" in role and not one.get("clientRole"):
+                parted.append(f"role {role}")
         named = {path for one in desired.policies.values() for path in one.get("groups", ())}
         strange = sorted(named - set(desired.groups) - set(self.seen.groups))
-        missing = [
-            path
-            for path, one in self.kc.each(self._group, strange)
-            if one is None or one.get("path") != path
-        ]
+        missing = self._missing_groups(strange, parted)
         if self.check_mode:
             self.seen.assumed += [f"group {path}" for path in missing]
         else:
-            faults += [f"group {path}" for path in missing]
+            lacking += [f"group {path}" for path in missing]
+        faults = [f"realm {self.kc.realm} has no {', '.join(lacking)}"] if lacking else []
+        faults += [f"{one} has a / in a name, which policies cannot tell apart" for one in parted]
         if faults:
             raise OapipError(
                 f"protecting client {self.wish.client_id}",
-                f"realm {self.kc.realm} has no {', '.join(faults)}",
+                "; ".join(faults),
                 "Create them, or correct the names in contexts; nothing was written.",
             )
+
+    def _missing_groups(self, paths: t.Sequence[str], parted: t.List[str]) -> t.List[str]:
+        """Return the groups that are not there; ``parted`` gets those that only look like one."""
+        lineage = {path: _lineage(path) for path in paths}
+        asked = sorted({one for line in lineage.values() for one in line})
+        found = dict(self.kc.each(self._group, asked))
+        missing: t.List[str] = []
+        for path, line in lineage.items():
+            names = [(found[one] or {}).get("name") for one in line]
+            if found[path] is None:
+                missing.append(path)
+            elif names != [one.rpartition("/")[2] for one in line]:
+                parted.append(f"group {path}")
+        return missing
 
     def _unknown_users(self, desired: State) -> t.List[str]:
         current = self.seen.current.policies.values()
@@ -196,8 +211,10 @@ class Protection:
 
     def apply(self, changes: t.Sequence[Change]) -> None:
         """Make the changes: what closes first, memberships of new contexts last."""
-        self._settings([one for one in changes if one.kind == "settings"])
         groups = [one for one in changes if one.kind == "group"]
+        if groups:  # the other rights are proved by the export
+            self.kc.check_may_manage_users()
+        self._settings([one for one in changes if one.kind == "settings"])
         for one in groups:
             self.members.pop(one.name, None)
         kept = [one for one in groups if one.action != "delete"]
@@ -376,6 +393,13 @@ class Protection:
         name, group = pair
         path = ("users", self.seen.users[name], "groups", self.seen.groups[group])
         self.kc.request("PUT", *path, doing=f"adding {name} to group {group}")
+
+
+def _lineage(path: str) -> t.List[str]:
+    """Return the path of a group, after those above it that could have a / in their names."""
+    parts = path[1:].split("/")
+    above = [f"/{'/'.join(parts[:count])}" for count in range(2, len(parts))]
+    return [*above, path]
 
 
 def _table(kind: str) -> str:

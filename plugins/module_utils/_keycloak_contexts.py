@@ -13,6 +13,11 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_names import (
+    group_fault,
+    length_fault,
+    role_fault,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 
 SEGMENT = re.compile(r"[a-z0-9._@+-]+")
@@ -137,11 +142,15 @@ def uri_fault(uri: str) -> str:
 def faults_of(context: Access, personal: bool) -> t.List[str]:
     """Return what is wrong with a complete context."""
     faults = [f"uri {uri!r}: {uri_fault(uri)}" for uri in context.uris if uri_fault(uri)]
-    faults += [
-        f"group {path!r}: it is not a full path like /team"
-        for path in context.groups
-        if not re.fullmatch(r"(/[^/]+)+", path)
-    ]
+    for kind, names, fault_of in (
+        ("uri", context.uris, length_fault),
+        ("user", context.users, lambda name: "" if name else "it is empty"),
+        ("group", context.groups, group_fault),
+        ("role", context.roles, role_fault),
+        ("scope", context.scopes, lambda name: length_fault(name) if name else "it is empty"),
+        ("type", (context.type,), length_fault),
+    ):
+        faults += [f"{kind} {name!r}: {fault_of(name)}" for name in names if fault_of(name)]
     if personal and context.name not in context.users:
         faults.append("a personal context belongs to the user of its name: add the user, or share")
     return faults

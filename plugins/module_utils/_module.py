@@ -87,7 +87,7 @@ class OapipError(Exception):
         if "\n" in self.reason:  # a list, one line each
             return f"{self.doing}{status}:{self.reason.rstrip()}\n{self.hint}".rstrip()
         hint = f" {self.hint}" if self.hint else ""
-        return f"{self.doing}{status}: {self.reason.rstrip('.')}.{hint}"
+        return f"{self.doing}{status}: {self.reason.removesuffix('.')}.{hint}"
 
     def as_result(self) -> Result:
         """The keys of a failed result."""

@@ -13,11 +13,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import re
 import threading
 import time
 import typing as t
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urljoin, urlsplit
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _http
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
@@ -35,6 +36,8 @@ PERCENT = "a label or doc of a process holds a '%'"
 
 PAGES = 1000
 """Pages of a list that are read."""
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 Auth = t.Callable[[t.Any], t.Any]
 Document = t.Dict[str, t.Any]
@@ -124,6 +127,14 @@ class Tokens:
         self._renew_at = self._clock.now() + life - min(EARLY, life / 4)
 
 
+def token_of_environment(params: Params) -> str:
+    """Return the token of the environment where the options name no account.
+
+    It is no fallback of the option: it would win over a ``token_url`` that the task names.
+    """
+    return "" if params.get("token_url") else os.environ.get("OAPIP_TOKEN", "")
+
+
 def token_form(params: Params) -> t.Dict[str, str]:
     """Return the form of the token request that the options ask for.
 
@@ -191,7 +202,8 @@ class Server:
         self.base = base_url(params["url"])
         self.timeout = float(params.get("timeout") or 30)
         self._http = _http.session(params.get("validate_certs", True), params.get("ca_path"))
-        self._tokens = Tokens(params, ctx, self._http, clock)
+        token = params.get("token") or ctx.secret(token_of_environment(params))
+        self._tokens = Tokens({**params, "token": token}, ctx, self._http, clock)
         self.date: t.Optional[float] = None
         """When the server gave its last answer, by its own clock: seconds since the epoch."""
 
@@ -216,6 +228,21 @@ class Server:
         """
         # a path that ends in an empty segment is the landing page, with its slash
         url = self.url(*segments) if segments else f"{self.base}/"
+        response = self.visit(method, url, doing, headers, timeout, **kwargs)
+        if response.status_code in REDIRECTS:
+            raise redirected(response, doing)
+        return response
+
+    def visit(
+        self,
+        method: str,
+        url: str,
+        doing: str,
+        headers: t.Optional[t.Mapping[str, str]] = None,
+        timeout: t.Optional[float] = None,
+        **kwargs: t.Any,
+    ) -> t.Any:
+        """Send a request to an address of this server (:meth:`own`), return what it answers."""
         patience = timeout if kwargs.get("retry") is False else None
         for last in (False, True):
             token = self._tokens.current(patience)
@@ -233,9 +260,32 @@ class Server:
             if response.status_code != 401 or not self._tokens.renewable or last:
                 break
             self._tokens.forget(token)
-        if response.status_code in (301, 302, 303, 307, 308):
-            raise redirected(response, doing)
         return response
+
+    def own(self, href: str, told: bool = False) -> str:
+        """Return the address of a link's target on this server, or an empty text: it is elsewhere.
+
+        Files of a context of the engine lie beside its API, in ``temp``; its links to them may
+        name another host, or leave out the context.
+
+        :param told: the server itself makes this link, so that its host does not count.
+        """
+        here = urlsplit(self.base)
+        try:
+            url = urljoin(f"{self.base}/", href)
+            there = urlsplit(url)
+            same = origin(url) == origin(self.base)
+        except ValueError:
+            return ""
+        if there.scheme not in ("http", "https") or not (same or told):
+            return ""
+        if not {".", ".."}.isdisjoint(unquote(there.path).split("/")):
+            return ""
+        root, api, _rest = here.path.rpartition("/ogc-api")
+        _place, found, name = there.path.partition("/temp/")
+        if api and found and not (same and there.path.startswith(f"{root}/temp/")):
+            return f"{here.scheme}://{here.netloc}{root}/temp/{name}"
+        return url if same else ""
 
     def read(self, segments: t.Sequence[str], doing: str, **kwargs: t.Any) -> t.Any:
         """GET a JSON document that must be there.
@@ -290,6 +340,16 @@ def base_url(url: str) -> str:
             "Give credentials with token, or token_url and its companions.",
         )
     return url.rstrip("/")
+
+
+def origin(url: str) -> t.Tuple[str, str, t.Optional[int]]:
+    """Return scheme, host and port of a URL (RFC 6454 4).
+
+    :raises ValueError: it is none.
+    """
+    parts = urlsplit(url)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", parts.port or default
 
 
 def next_query(body: Document) -> t.List[t.Tuple[str, str]]:

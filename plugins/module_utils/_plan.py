@@ -65,7 +65,8 @@ def fields_of(before: State, after: State, prefix: str = "") -> t.List[str]:
         if old == new:
             continue
         if isinstance(old, t.Mapping) and isinstance(new, t.Mapping):
-            found += fields_of(old, new, f"{prefix}{key}.")
+            # where a null is all that differs, none of their fields does
+            found += fields_of(old, new, f"{prefix}{key}.") or [f"{prefix}{key}"]
         else:
             found.append(f"{prefix}{key}")
     return found

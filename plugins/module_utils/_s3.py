@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import typing as t
 from urllib.parse import urlsplit
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._deps import botocore, require
+from ansible_collections.eoepca.oapip.plugins.module_utils._files import Sink
 from ansible_collections.eoepca.oapip.plugins.module_utils._http import (
     TRANSIENT,
     Attempts,
@@ -18,6 +20,9 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._http import (
     server_of,
 )
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError, Params
+
+CHUNK = 1024 * 1024
+"""Bytes of a body that are held at once."""
 
 ABSENT = frozenset({"404", "NoSuchBucket", "NoSuchKey", "NotFound"})
 DENIED = frozenset(
@@ -90,19 +95,20 @@ class Store:
             raise OapipError(f"connecting to {self.endpoint}", root_cause(error), hint) from None
 
     def call(
-        self, doing: str, operation: str, **arguments: t.Any
+        self, doing: str, operation: str, into: t.Optional[Sink] = None, **arguments: t.Any
     ) -> t.Optional[t.Dict[str, t.Any]]:
         """Call an operation of the S3 API (``head_bucket``); None: the thing is not there.
 
         Whatever is called here does the same when it is sent twice, so all of it is.
 
+        :param into: what the body of the answer is written to, instead of being returned.
         :raises OapipError: refused, unreachable, or any other error than "absent".
         """
         where = f"{doing} in S3"
         attempts = Attempts(repeatable=True, transient=TRANSIENT | {500})
         while True:
             try:
-                return self._once(where, operation, arguments)
+                return self._once(where, operation, arguments, into)
             except botocore.exceptions.ClientError as error:
                 about = error.response.get("ResponseMetadata", {})
                 status = about.get("HTTPStatusCode")
@@ -120,14 +126,22 @@ class Store:
             if not attempts.again(status, told.get("retry-after"), told.get("date")):
                 raise failure
 
-    def _once(self, where: str, operation: str, arguments: Params) -> t.Dict[str, t.Any]:
+    def _once(
+        self, where: str, operation: str, arguments: Params, into: t.Optional[Sink]
+    ) -> t.Dict[str, t.Any]:
         """Call an operation and read its answer to the end."""
         try:
             answer: t.Dict[str, t.Any] = getattr(self.client, operation)(**arguments)
         except botocore.parsers.ResponseParserError:
             raise self._foreign(where) from None
         if "Body" in answer:
-            answer["Body"] = answer["Body"].read()
+            with contextlib.closing(answer["Body"]) as body:
+                if into is None:
+                    return {**answer, "Body": body.read()}
+                into.seek(0)
+                into.truncate()
+                for chunk in body.iter_chunks(CHUNK):
+                    into.write(chunk)
             return answer
         kind = answer["ResponseMetadata"]["HTTPHeaders"].get("content-type", "")
         if kind.startswith("text/html"):

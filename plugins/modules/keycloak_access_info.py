@@ -17,6 +17,10 @@ description:
     password is given, it is also asked the way APISIX asks, with that token.
   - An empty answer of Keycloak is never read as a permit.
   - It proves what Keycloak decides, not that a gateway asks it.
+  - Administrators ask C(POST
+    /admin/realms/{realm}/clients/{id}/authz/resource-server/policy/evaluate), users C(POST
+    /realms/{realm}/protocol/openid-connect/token) with the grant type
+    C(urn:ietf:params:oauth:grant-type:uma-ticket) (User-Managed Access 2.0, section 3.3.1).
 version_added: 1.0.0
 author:
   - eoepca.oapip contributors (@eoepca)
@@ -27,7 +31,8 @@ extends_documentation_fragment:
 options:
   client_id:
     description:
-      - ID of the client whose authorization services protect the engine.
+      - ID of the client whose authorization services protect the engine (C(clientId); C(audience)
+        of the user's request).
     type: str
     required: true
   checks:
@@ -39,7 +44,7 @@ options:
     suboptions:
       user:
         description:
-          - Name of the user who wants to use the path.
+          - Name of the user who wants to use the path (C(username); C(userId) of the evaluation).
         type: str
       anonymous:
         description:
@@ -48,12 +53,13 @@ options:
         default: false
       path:
         description:
-          - Path at the gateway, as a client would send it. It is normalised as the gateway does.
+          - Path at the gateway, as a client would send it. It is normalised as the gateway does
+            (C(uri) of the resource of the evaluation; C(permission) of the user's request).
         type: str
         required: true
       scope:
         description:
-          - Authorization scope that is wanted.
+          - Authorization scope that is wanted (C(scopes); C(permission=<path>#<scope>)).
         type: str
       expect:
         description:
@@ -134,7 +140,8 @@ options:
         type: str
   token_client_id:
     description:
-      - Client that allows the direct grant, for passwords in O(credentials).
+      - Client that allows the direct grant (C(directAccessGrantsEnabled)), for passwords in
+        O(credentials).
     type: str
   token_client_secret:
     description:

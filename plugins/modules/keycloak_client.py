@@ -17,6 +17,8 @@ description:
     and written whole, as a partial update makes Keycloak delete all authorization data of a client.
   - Adds the audience that access tokens must carry, as a default client scope of this client and of
     the clients that users get their tokens from.
+  - A client is one C(ClientRepresentation), whose fields are named below, at C(clients/{id}). Paths
+    are those under C(/admin/realms/{realm}).
 version_added: 1.0.0
 author:
   - eoepca.oapip contributors (@eoepca)
@@ -27,13 +29,14 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - Whether the client exists. V(absent) also takes the audience scope from all clients.
+      - Whether the client exists (C(POST clients), C(DELETE clients/{id})). V(absent) also takes
+        the audience scope from all clients.
     type: str
     choices: [present, absent]
     default: present
   client_id:
     description:
-      - Client ID.
+      - Client ID (C(clientId), C(GET clients?clientId=...)).
     type: str
     required: true
   name:
@@ -54,7 +57,7 @@ options:
     type: bool
   secret:
     description:
-      - Secret of a confidential client. Without it, Keycloak makes one and it is kept.
+      - Secret of a confidential client (C(secret)). Without it, Keycloak makes one and it is kept.
       - A secret that equals the server's is no change.
       - Mutually exclusive with O(secret_rotation_id).
     type: str
@@ -66,7 +69,8 @@ options:
     type: str
   return_secret:
     description:
-      - Whether to return the client's secret as RV(secret). Set C(no_log) on the task then.
+      - Whether to return the client's secret as RV(secret) (C(GET clients/{id}/client-secret)). Set
+        C(no_log) on the task then.
     type: bool
     default: false
   root_url:
@@ -108,16 +112,18 @@ options:
     type: bool
   device_grant:
     description:
-      - Whether the device authorization grant is on.
+      - Whether the device authorization grant is on (attribute
+        C(oauth2.device.authorization.grant.enabled)).
     type: bool
   pkce:
     description:
-      - Method of Proof Key for Code Exchange that the client must use.
+      - Method of Proof Key for Code Exchange that the client must use (attribute
+        C(pkce.code.challenge.method)).
     type: str
     choices: [S256, plain, none]
   attributes:
     description:
-      - Attributes to set. An empty or null value removes the attribute.
+      - Attributes to set (C(attributes)). An empty or null value removes the attribute.
     type: dict
   attributes_mode:
     description:
@@ -135,7 +141,7 @@ options:
     suboptions:
       name:
         description:
-          - Name of the mapper.
+          - Name of the mapper (C(name)).
         type: str
         required: true
       type:
@@ -145,7 +151,7 @@ options:
         type: str
       config:
         description:
-          - Settings of the mapper. Only keys that are given are compared.
+          - Settings of the mapper (C(config)). Only keys that are given are compared.
         type: dict
         default: {}
       state:
@@ -156,25 +162,28 @@ options:
         default: present
   default_scopes:
     description:
-      - Default client scopes, as an exact set. The scope of O(audience), and C(service_account),
-        which Keycloak gives by itself, need not be named.
+      - Default client scopes, as an exact set (C(defaultClientScopes),
+        C(clients/{id}/default-client-scopes/{scope})). The scope of O(audience), and
+        C(service_account), which Keycloak gives by itself, need not be named.
     type: list
     elements: str
   optional_scopes:
     description:
-      - Optional client scopes, as an exact set.
+      - Optional client scopes, as an exact set (C(optionalClientScopes),
+        C(clients/{id}/optional-client-scopes/{scope})).
     type: list
     elements: str
   service_account_roles:
     description:
       - Roles that the client's service account has, as C(role) for a role of the realm or
-        C(client/role) for one of a client. Others are kept.
+        C(client/role) for one of a client (C(users/{id}/role-mappings)). Others are kept.
     type: list
     elements: str
   audience:
     description:
       - IDs of clients that access tokens must name as audience. They are put into a client scope
-        C(<client_id>-audience), a default scope of this client and of O(token_clients).
+        C(<client_id>-audience) (C(client-scopes), with mappers C(oidc-audience-mapper)), a default
+        scope of this client and of O(token_clients).
       - An empty list removes that scope. Without this option it is left alone.
     type: list
     elements: str
@@ -377,13 +386,18 @@ def run(params: Params, ctx: Context) -> Result:
         seen = _keycloak_client.observe(kc, params, ctx.check_mode)
         left = _plan_from(seen, desired, params)
         changes = _plan.joined(changes, left)
-        if ctx.check_mode:
+        if ctx.check_mode or not left:
             break
         try:
             _keycloak_client.apply(kc, params["client_id"], left, seen, desired.exact)
-            break
         except OapipError as error:
             kc.look_again(error, attempt)
+            continue
+        left = _plan_from(_keycloak_client.observe(kc, params), desired, params)
+        if attempt + 1 == _keycloak.ATTEMPTS:
+            _keycloak.refuse_rest(f"client {params['client_id']}", left)
+        if not left:
+            break
     result = _plan.result(changes, seen.assumed, issuer=kc.issuer)
     if params["state"] == "present":
         made = next((one.after or {} for one in changes if one.kind == "client"), {})

@@ -17,6 +17,12 @@ description:
   - Every name is resolved before the first write. New objects are imported in batches, each of
     which is made whole or not at all. What was written is read back.
   - Objects of others are never changed. Ours bear O(marker).
+  - A context C(alice) is the resource C(context:alice), the policies C(context:alice:groups),
+    C(context:alice:users) and C(context:alice:roles) as far as they are needed, and the permission
+    C(context:alice:access), which lets in whom one of them lets in (C(AFFIRMATIVE)).
+  - Paths of the API below are those under C(/admin/realms/{realm}); C(authz) stands for
+    C(clients/{id}/authz/resource-server), whose C(authz/settings) is read as the current state and
+    whose C(authz/import) makes what is new.
 version_added: 1.0.0
 author:
   - eoepca.oapip contributors (@eoepca)
@@ -27,13 +33,16 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - V(absent) removes everything that bears O(marker), whatever O(contexts) says.
+      - V(absent) removes everything that bears O(marker), whatever O(contexts) says
+        (C(DELETE authz/resource/{id}), C(authz/policy/{id}), C(authz/permission/{id}),
+        C(groups/{id})).
     type: str
     choices: [present, absent]
     default: present
   client_id:
     description:
-      - ID of the client whose authorization services protect the engine.
+      - ID of the client whose authorization services protect the engine (C(clientId),
+        C(GET clients?clientId=...)). Keycloak calls it a resource server.
     type: str
     required: true
   marker:
@@ -53,64 +62,72 @@ options:
       name:
         description:
           - Name of the context and first segment of its path. Of a V(personal) context, it is the
-            name of the user.
+            name of the user. Keycloak knows it as the resource C(context:<name>) (C(name)).
         type: str
         required: true
       mode:
         description:
-          - V(personal) belongs to the user of its name, V(shared) to those listed.
+          - V(personal) belongs to the user of its name, V(shared) to those listed. Keycloak does
+            not know the difference; the gateway does.
         type: str
         choices: [personal, shared]
         default: personal
       uris:
         description:
-          - Paths that the context covers, like V(/team/*). Without it, everything below C(/<name>).
+          - Paths that the context covers, like V(/team/*). Without it, everything below C(/<name>)
+            (C(uris) of the resource, C(authz/resource)).
           - Upper case, blanks, C(..), patterns other than a last C(/*), and what is special in a
             URL are refused, as gateways, Keycloak and the engine read them differently.
         type: list
         elements: str
       users:
         description:
-          - Names of the users who may use the context. A V(personal) context has its own user.
+          - Names of the users who may use the context (C(username)). A V(personal) context has its
+            own user. What becomes of them says O(user_access).
         type: list
         elements: str
       groups:
         description:
-          - Full paths of existing groups whose members may use the context.
+          - Full paths of existing groups whose members may use the context (C(groups) of a group
+            policy, C(authz/policy/group); each looked up with C(GET group-by-path/{path})).
         type: list
         elements: str
       roles:
         description:
-          - Realm roles, or client roles as C(<client>/<role>), whose holders may use the context.
+          - Realm roles, or client roles as C(<client>/<role>), whose holders may use the context
+            (C(roles) of a role policy, C(authz/policy/role)).
         type: list
         elements: str
       scopes:
         description:
-          - Authorization scopes of the resource.
+          - Authorization scopes of the resource (C(scopes), C(authz/scope)); missing ones are made.
         type: list
         elements: str
       type:
         description:
-          - Type of the resource. Without it, C(urn:<client_id>:resources:context).
+          - Type of the resource (C(type)). Without it, C(urn:<client_id>:resources:context).
         type: str
   user_access:
     description:
       - How the users of a context get access. With V(group), each context has the group
-        C(/<client_id>/<name>), whose members they are. With V(policy), a user policy names them.
+        C(/<client_id>/<name>) (C(groups/{id}/children)), whose members they are, and a group policy
+        (C(authz/policy/group)). With V(policy), a user policy names them (C(authz/policy/user)).
     type: str
     choices: [group, policy]
     default: group
   memberships:
     description:
       - V(ensure) adds the users to the group of their context, V(exact) also removes all others,
-        V(unmanaged) leaves the members alone.
+        V(unmanaged) leaves the members alone (C(GET groups/{id}/members),
+        C(PUT users/{id}/groups/{group}), C(DELETE users/{id}/groups/{group})).
     type: str
     choices: [ensure, exact, unmanaged]
     default: ensure
   default_access:
     description:
       - V(deny) removes the default resource, permission and policy that Keycloak up to 26.4 makes
-        and that let every user of the realm use every other path. V(keep) keeps them.
+        and that let every user of the realm use every other path (C(Default Resource),
+        C(Default Permission), C(Default Policy)). V(keep) keeps them.
     type: str
     choices: [deny, keep]
     default: deny
@@ -232,6 +249,11 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_contexts im
     Access,
     contexts_of,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_names import (
+    LONGEST,
+    length_fault,
+    segment_fault,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     ModuleSpec,
@@ -266,14 +288,19 @@ SPEC = ModuleSpec(
 def wish_of(params: Params) -> _keycloak_protect.Wish:
     """Return the options that decide how contexts become objects.
 
-    :raises OapipError: a client id that is no name of a group, or no marker.
+    :raises OapipError: a client id that is no name of a group, no marker or one too long.
     """
     absent = params["state"] == "absent"
     doing = f"protecting client {params['client_id']}"
     if "/" in params["client_id"]:
         raise OapipError(doing, "its id has a /, which parts the names of groups", "Rename it.")
+    if segment_fault(params["client_id"]):
+        raise OapipError(doing, segment_fault(params["client_id"]), "Rename it.")
     if not params["marker"].strip():
         raise OapipError(doing, "marker is empty", "Give a text that no other installation uses.")
+    fault = length_fault(params["marker"], LONGEST - len(_keycloak_protect.OWNED))
+    if fault:
+        raise OapipError(doing, f"marker: {fault}", "Give a shorter one; nothing was written.")
     return _keycloak_protect.Wish(
         params["client_id"],
         params["marker"],
@@ -310,24 +337,12 @@ def run(params: Params, ctx: Context) -> Result:
             kc.look_again(error, attempt)
             continue
         left = _keycloak_protect.plan(protection.observe(desired, absent).current, desired, wish)
-        _refuse_rest(left, wish.client_id)
+        _keycloak.refuse_rest(f"the protection of client {wish.client_id}", left)
         break
     result = _plan.result(changes, assumed, requests=kc.sent)
     if not absent:
         result["contexts"] = [_shown(one) for one in contexts]
     return result
-
-
-def _refuse_rest(left: t.Sequence[Change], client_id: str) -> None:
-    """Fail where the server shows something else than was written."""
-    if left:
-        names = ", ".join(f"{one.kind} {one.name}" for one in left[:5])
-        raise OapipError(
-            f"reading back the protection of client {client_id}",
-            f"the server shows otherwise: {names}",
-            "Somebody else may be changing the same objects; run again.",
-            extra={"left": [one.as_dict() for one in left]},
-        )
 
 
 def _shown(context: Access) -> t.Dict[str, t.Any]:

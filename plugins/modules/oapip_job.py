@@ -20,6 +20,7 @@ description:
     because the engine accepts anything and lets the job fail later.
   - While it waits, it tells each change of state or progress in a line. Short faults of the server
     are not failures.
+  - A job that failed is reported with the server's reason, its message and the ends of its logs.
   - A job is never started twice. Whatever happens after the start, the job's ID is in the result.
 notes:
   - A task that waits holds one of Ansible's forks, with some 13 MB of memory. For many hosts start
@@ -98,8 +99,66 @@ options:
     default: false
   dest:
     description:
-      - File of the controller to save the results document to.
+      - File to save the results document to, on the host that runs the task. On the controller, a
+        relative path starts at the folder of the playbook.
     type: path
+  assets_dest:
+    description:
+      - Folder of the controller to save the files to that the results refer to, created where it
+        is missing. The files of an output are in a folder of its name, those of a STAC item in a
+        folder of the item's ID below it.
+      - These are the targets of references (C(href)), and of addresses that begin with C(s3://),
+        the assets of STAC items and collections, and the documents that STAC links as C(item) or
+        C(child). Relative addresses start from their document.
+      - Files are read from the server of O(url), from other hosts by HTTPS, and from S3 with
+        O(storage). A token and a client's secrets are sent to no other host than that of O(url).
+      - A file that is there with the same content is not written. Other files stay as they are.
+      - Two files whose names would be the same are an error, unless they are assets of one STAC
+        document. Then a folder with the key of the asset keeps them apart.
+      - A relative path starts where one of O(dest) does.
+    type: path
+  storage:
+    description:
+      - The S3 endpoint that holds the files of O(assets_dest), and keys that may read them.
+    type: dict
+    suboptions:
+      endpoint:
+        description:
+          - URL of the S3 endpoint, for example V(https://s3.example.org).
+        type: str
+        required: true
+      region:
+        description:
+          - Name of the region.
+        type: str
+        default: us-east-1
+      access_key:
+        description:
+          - Access key ID.
+        type: str
+        required: true
+      secret_key:
+        description:
+          - Secret access key.
+        type: str
+        required: true
+      validate_certs:
+        description:
+          - Whether the endpoint's certificate is verified.
+        type: bool
+        default: true
+      ca_path:
+        description:
+          - File with the PEM certificates of the authorities to trust for this endpoint.
+          - Without it, the authorities that Python's libraries bring are trusted.
+        type: path
+      timeout:
+        description:
+          - Seconds that one request may take.
+        type: int
+        default: 30
+requirements:
+  - boto3 >= 1.40, for O(storage)
 seealso:
   - module: eoepca.oapip.oapip_job_info
   - module: eoepca.oapip.oapip_process
@@ -113,11 +172,9 @@ EXAMPLES = r"""
     client_id: oapip-cli
     username: alice
     password: "{{ alice_password }}"
-    process_id: convert-url
+    process_id: hello
     inputs:
-      fn: resize
-      url: https://example.org/picture.png
-      size: 50%
+      name: Ada
     wait_timeout: 900
     dest: results.json
   register: job
@@ -126,8 +183,8 @@ EXAMPLES = r"""
   eoepca.oapip.oapip_job:
     url: https://zoo.example.org/alice/ogc-api
     token: "{{ token }}"
-    process_id: convert-url
-    inputs: {fn: resize, url: "https://example.org/picture.png", size: 50%}
+    process_id: hello
+    inputs: {name: Ada, seconds: 5}
     state: started
   register: started
 
@@ -136,6 +193,18 @@ EXAMPLES = r"""
     url: https://zoo.example.org/alice/ogc-api
     token: "{{ token }}"
     job_id: "{{ started.job_id }}"
+
+- name: Fetch the files of its results too
+  eoepca.oapip.oapip_job:
+    url: https://zoo.example.org/alice/ogc-api
+    token: "{{ token }}"
+    job_id: "{{ started.job_id }}"
+    dest: results.json
+    assets_dest: results
+    storage:
+      endpoint: https://s3.example.org
+      access_key: "{{ s3_access_key }}"
+      secret_key: "{{ s3_secret_key }}"
 
 - name: Remove it with its results
   eoepca.oapip.oapip_job:
@@ -155,12 +224,34 @@ job:
   description: The last status document of the job.
   returned: success, and on failure after the start
   type: dict
-  sample: {jobID: 4f1c8a2e-e65a-11f1-860f-02fc00000001, processID: convert-url, status: successful}
+  sample: {jobID: 4f1c8a2e-e65a-11f1-860f-02fc00000001, processID: hello, status: successful}
 job_results:
   description: The results, parsed where they are JSON.
   returned: when the job was successful
   type: raw
-  sample: {wf_outputs: {value: {type: Collection}}}
+  sample: {greeting: {value: {type: Collection}}}
+assets:
+  description: The files that the results refer to.
+  returned: when the job was successful and O(assets_dest) is given
+  type: list
+  elements: dict
+  contains:
+    href:
+      description: Where the file comes from, without a query.
+      type: str
+      returned: always
+    path:
+      description: Where it is saved.
+      type: str
+      returned: always
+    changed:
+      description: Whether it was written, or would be in check mode.
+      type: bool
+      returned: always
+  sample:
+    - href: s3://eoepca/processing-results/4f1c8a2e/greeting/hello.txt
+      path: results/greeting/greeting/hello.txt
+      changed: true
 reason:
   description: Why the job failed.
   returned: when the job failed
@@ -171,16 +262,46 @@ jobs:
   type: list
   elements: str
 logs:
-  description: Addresses of the log files that the server relates to the job.
+  description:
+    - Addresses of the log files that the server relates to the job.
+    - They are built from O(url) where the file is of that server, since its own links may be wrong.
   returned: when the job failed
   type: list
   elements: str
+  sample: ["https://zoo.example.org/alice/temp/convert-4f1c8a2e/node_resize.log"]
+log_tails:
+  description:
+    - The ends of those log files, at most 50 lines of each and 32 KiB of all.
+    - Control characters are left out, and what looks like a secret is hidden. The last lines of
+      each are in the message too.
+    - A log that cannot be read is no further failure; RV(log_tails[].trouble) says why.
+  returned: when the job failed
+  type: list
+  elements: dict
+  contains:
+    url:
+      description: Address of the log file.
+      type: str
+      returned: always
+    lines:
+      description: Its last lines.
+      type: list
+      elements: str
+      returned: always
+    trouble:
+      description: Why it could not be read; empty where it could.
+      type: str
+      returned: always
+  sample:
+    - url: https://zoo.example.org/alice/temp/convert-4f1c8a2e/node_resize.log
+      lines: ["convert: no decode delegate for this image format"]
+      trouble: ""
 changes:
   description: What was done, or would be.
   returned: success
   type: list
   elements: dict
-  sample: [{action: run, kind: job, name: convert-url, fields: []}]
+  sample: [{action: run, kind: job, name: hello, fields: []}]
 assumed:
   description: What check mode took for granted because it is not there yet.
   returned: success
@@ -190,8 +311,15 @@ assumed:
 
 import typing as t
 
-from ansible_collections.eoepca.oapip.plugins.module_utils import _job, _jobs, _ogc, _process
-from ansible_collections.eoepca.oapip.plugins.module_utils._argspec import ogc
+from ansible_collections.eoepca.oapip.plugins.module_utils import (
+    _assets,
+    _job,
+    _jobs,
+    _logs,
+    _ogc,
+    _process,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._argspec import ogc, s3
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
     ModuleSpec,
@@ -222,6 +350,8 @@ SPEC: ModuleSpec = {
         "dismiss_on_timeout": {"type": "bool", "default": False},
         "quiet": {"type": "bool", "default": False},
         "dest": {"type": "path"},
+        "assets_dest": {"type": "path"},
+        "storage": {"type": "dict", "options": s3()},
     },
     "required_if": [
         ["state", "started", ["process_id"]],
@@ -250,8 +380,7 @@ def run(params: Params, ctx: Context) -> Result:
 
 def running(params: Params) -> t.List[Change]:
     """Return the changes of starting a job; a file is taken for different before it is known."""
-    saves = params["dest"] and params["state"] == "finished"
-    files = [_jobs.file_change(params["dest"])] if saves else []
+    files = _assets.expected(params) if params["state"] == "finished" else []
     return [Change("run", "job", params["process_id"]), *files]
 
 
@@ -295,7 +424,7 @@ def started(params: Params, ctx: Context, server: _ogc.Server) -> Result:
     seconds = float(params["wait_timeout"]) if params["mode"] == "sync" else None
     job_id, status, over, results = _jobs.start(server, process_id, body, seconds)
     if over:
-        return finished(params, ctx, changes, job_id, status, results)
+        return finished(params, ctx, server, changes, job_id, status, results)
     if params["state"] == "started":
         if not params["quiet"]:
             ctx.say(f"{process_id} {job_id[:8]}...: {_job.describe(status)}")
@@ -319,7 +448,7 @@ def waited(
         status = _jobs.status_of(server, job_id) or {}
         if status.get("status") == "successful":
             results = _jobs.results_of(server, job_id, params["response"])
-            return finished(params, ctx, [], job_id, status, results)
+            return finished(params, ctx, server, [], job_id, status, results)
         return result([], [] if status else [f"job {job_id}"], job_id=job_id, job=status)
     name = params["process_id"] or status.get("processID") or "job"
 
@@ -336,29 +465,29 @@ def waited(
         last["job"] = outcome.status or status
         if outcome.state == "successful":
             results = _jobs.results_of(server, job_id, params["response"])
-            return finished(params, ctx, changes, job_id, outcome.status, results)
-        raise unfinished(params, server, job_id, outcome)
+            return finished(params, ctx, server, changes, job_id, outcome.status, results)
+        raise unfinished(params, ctx, server, job_id, outcome)
     except OapipError as error:
         error.extra = {**last, **error.extra}
         if job_id not in error.text():
-            error.hint = (
-                f"{error.hint} Job {job_id} may still run: wait for it with job_id.".strip()
-            )
+            error.hint = f"{error.hint} The job is {job_id}: go on with job_id.".strip()
         raise
 
 
 def unfinished(
-    params: Params, server: _ogc.Server, job_id: str, outcome: _job.Outcome
+    params: Params, ctx: Context, server: _ogc.Server, job_id: str, outcome: _job.Outcome
 ) -> OapipError:
     """Return the error for a job that did not succeed."""
     doing = f"waiting for job {job_id}"
     if outcome.state == "failed":
         reason = _jobs.why_failed(server, job_id, outcome.status)
-        logs = _job.logs_of(outcome.status)
-        hint = f"Logs: {', '.join(logs)}" if logs else ""
-        return OapipError(
-            doing, f"it failed: {reason}", hint, extra={"reason": reason, "logs": logs}
-        )
+        logs = _logs.tails(server, _job.logs_of(outcome.status), ctx.secrets)
+        told = {
+            "reason": reason,
+            "logs": [one.url for one in logs],
+            "log_tails": [one._asdict() for one in logs],
+        }
+        return OapipError(doing, f"it failed: {reason}", _logs.shown(logs), extra=told)
     if outcome.state == "dismissed":
         return OapipError(doing, "it was dismissed by somebody else, or the server lost it")
     seen = _job.describe(outcome.status) + (f"; {outcome.trouble}" if outcome.trouble else "")
@@ -375,21 +504,21 @@ def unfinished(
 def finished(
     params: Params,
     ctx: Context,
+    server: _ogc.Server,
     changes: t.List[Change],
     job_id: str,
     status: t.Dict[str, t.Any],
     results: t.Any,
 ) -> Result:
     """Return the results, saved where that is wanted."""
-    if params["dest"]:
-        data = _jobs.saved_text(results)
-        differs = _jobs.differs(params["dest"], data)
-        if differs and not changes:  # a wait alone: now it is known whether the file changes
-            changes = [_jobs.file_change(params["dest"])]
-        if differs and not ctx.check_mode:
-            _jobs.save(params["dest"], data)
     ids = {"job_id": job_id} if job_id else {}
-    return result(changes, **ids, job=status, job_results=results)
+    facts = {**ids, "job": status, "job_results": results}
+    try:
+        kept, assets = _assets.keep(params, ctx, server, status, results)
+    except OapipError as error:
+        error.extra = {**facts, "changed": bool(changes), **error.extra}
+        raise
+    return result(changes or kept, **facts, **assets)  # a wait alone: now it is known what changes
 
 
 def main() -> None:

@@ -63,15 +63,15 @@ EXAMPLES = r"""
   eoepca.oapip.oapip_job_info:
     url: https://zoo.example.org/alice/ogc-api
     token: "{{ token }}"
-    job_id: 4f1c8a2e-e65a-11f1-860f-02fc00000001
+    job_id: "{{ job.job_id }}" # that eoepca.oapip.oapip_job returned
     results: true
 
-- name: List the jobs of a process that run
+- name: List the jobs of a process that are not over
   eoepca.oapip.oapip_job_info:
     url: https://zoo.example.org/alice/ogc-api
     token: "{{ token }}"
-    process_id: convert-url
-    status: [running]
+    process_id: hello
+    status: [accepted, running]
 """
 
 RETURN = r"""
@@ -80,7 +80,7 @@ jobs:
   returned: success
   type: list
   elements: dict
-  sample: [{jobID: 4f1c8a2e-e65a-11f1-860f-02fc00000001, processID: convert-url, status: running,
+  sample: [{jobID: 4f1c8a2e-e65a-11f1-860f-02fc00000001, processID: hello, status: running,
   progress: 33}]
 job_results:
   description: Results of the job, or null.

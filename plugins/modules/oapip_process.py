@@ -32,7 +32,9 @@ options:
   src:
     description:
       - File of the controller, or V(https://) address, that holds the package.
-      - An address is fetched by the controller, never by the server, which would keep its first
+      - A relative path is looked for where M(ansible.builtin.copy) looks; in C(files) beside the
+        playbook or in the role, then beside the playbook.
+      - An address is fetched where the task runs, never by the server, which would keep its first
         answer for ever.
       - Files that it refers to (C(run), C($import), C($include)) are packed into it. A package from
         an address may refer to other addresses only.
@@ -73,20 +75,20 @@ EXAMPLES = r"""
     client_id: oapip-cli
     username: alice
     password: "{{ alice_password }}"
-    src: files/convert-url.cwl
+    src: hello.cwl # beside the playbook; examples/ of the collection has one
 
-- name: Deploy one of several workflows of a package
+- name: Deploy a certain workflow of a package
   eoepca.oapip.oapip_process:
     url: https://zoo.example.org/alice/ogc-api
     token: "{{ token }}"
-    content: "{{ lookup('ansible.builtin.file', 'water.cwl') }}"
-    workflow: water-bodies
+    content: "{{ lookup('ansible.builtin.file', 'hello.cwl') }}"
+    workflow: hello
 
 - name: Undeploy it
   eoepca.oapip.oapip_process:
     url: https://zoo.example.org/alice/ogc-api
     token: "{{ token }}"
-    workflow: water-bodies
+    workflow: hello
     state: absent
 """
 
@@ -95,13 +97,13 @@ process_id:
   description: ID of the process.
   returned: success
   type: str
-  sample: convert-url
+  sample: hello
 process:
   description: Description of the process as the server gives it; empty in check mode for one that
     is not there yet.
   returned: success
   type: dict
-  sample: {id: convert-url, title: Convert a picture, mutable: true}
+  sample: {id: hello, title: Hello, mutable: true}
 compared:
   description: Whether the stored package could be read and compared.
   returned: success
@@ -111,7 +113,7 @@ changes:
   returned: success
   type: list
   elements: dict
-  sample: [{action: create, kind: process, name: convert-url, fields: []}]
+  sample: [{action: create, kind: process, name: hello, fields: []}]
 assumed:
   description: What check mode took for granted because it is not there yet.
   returned: success

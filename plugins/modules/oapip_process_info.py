@@ -38,7 +38,7 @@ EXAMPLES = r"""
   eoepca.oapip.oapip_process_info:
     url: https://zoo.example.org/alice/ogc-api
     token: "{{ token }}"
-    process_id: convert-url
+    process_id: hello
 
 - name: Back up all packages of a context
   eoepca.oapip.oapip_process_info:
@@ -58,7 +58,7 @@ processes:
   returned: success
   type: list
   elements: dict
-  sample: [{id: convert-url, title: Convert a picture, mutable: true, version: 1.0.0}]
+  sample: [{id: hello, title: Hello, mutable: true, version: 1.0.0}]
 assumed:
   description: What check mode took for granted because it is not there yet.
   returned: success

@@ -73,17 +73,25 @@ class InProcessAction(ActionBase):
         try:
             if self.needs_lock:
                 keep_lock(task_vars.get("site_lock"))
+            args = self.given()
         except OapipError as error:
             return {**error.as_result(), "failed": True}
         if self._must_be_sent():
             sent: t.Dict[str, t.Any] = self._execute_module(
                 module_name=self._task.action,
-                module_args=self._task.args,
+                module_args=args,
                 task_vars=task_vars,
                 wrap_async=bool(self._task.async_val),
             )
             return sent
-        return self._run_here(task_vars)
+        return self._run_here(args, task_vars)
+
+    def given(self) -> t.Dict[str, t.Any]:
+        """Return the task's options; who names files of the controller finds them here.
+
+        :raises OapipError: a file is missing.
+        """
+        return dict(self._task.args)
 
     def _must_be_sent(self) -> bool:
         transport = getattr(self._connection, "transport", "local")
@@ -92,10 +100,12 @@ class InProcessAction(ActionBase):
             transport != "local" or self._task.async_val or self._play_context.become or environment
         )
 
-    def _run_here(self, task_vars: t.Dict[str, t.Any]) -> t.Dict[str, t.Any]:
+    def _run_here(
+        self, args: t.Dict[str, t.Any], task_vars: t.Dict[str, t.Any]
+    ) -> t.Dict[str, t.Any]:
         spec = dict(self.module.SPEC)
         spec.pop("supports_check_mode", None)
-        checked = ArgumentSpecValidator(**spec).validate(plain(self._task.args))
+        checked = ArgumentSpecValidator(**spec).validate(plain(args))
         for deprecation in checked._deprecations:
             display.deprecated(
                 deprecation["msg"],

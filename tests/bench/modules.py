@@ -11,6 +11,7 @@ import requests
 
 from tests.bench.measure import Budget, CommandError
 from tests.harness import ROOT, TaskResult, run_tasks
+from tests.keycloak_realm import options_for
 
 Json = dict[str, Any]
 RATIO = 0.25
@@ -19,15 +20,9 @@ MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("[!_]
 
 def cases(sandbox: Mapping[str, Any], folder: Path) -> dict[str, Json]:
     """Return parameters for each module with which it finds nothing to do."""
-    cluster, account, store = sandbox["clusters"][0], sandbox["keycloak"], sandbox["s3"]
+    cluster, store = sandbox["clusters"][0], sandbox["s3"]
     kube = {"kubeconfig": cluster["kubeconfig"], "namespace": "nowhere"}
-    keycloak = {
-        "server_url": account["url"],
-        "realm": account["realm"],
-        "auth_username": account["admin_user"],
-        "auth_password": account["admin_password"],
-        "ca_path": sandbox["ca_file"],
-    }
+    keycloak = options_for(sandbox, sandbox["keycloak"]["realm"])
     s3 = {name: store[name] for name in ("endpoint", "region", "access_key", "secret_key")}
     s3["ca_path"] = sandbox["ca_file"]
     api = {"url": f"{cluster['gateway_url']}/alice/ogc-api", "ca_path": sandbox["ca_file"]}

@@ -23,7 +23,7 @@ import requests
 
 from ansible_collections.eoepca.oapip.plugins.modules import keycloak_access_info, keycloak_user
 from tests.harness import ROOT, run_playbook
-from tests.keycloak_realm import Realm
+from tests.keycloak_realm import Realm, options_for
 from tests.raw_http import Answer, Line
 
 OWNED = {"ann": ("ann", "anna-b"), "anna": ("anna", "ann-b")}
@@ -89,14 +89,7 @@ def site(folder: Path, *options: str) -> None:
 def place(sandbox: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("attacked")
     server = sandbox["keycloak"]
-    options = {
-        "server_url": server["url"],
-        "realm": server["realm"],
-        "auth_username": server["admin_user"],
-        "auth_password": server["admin_password"],
-        "ca_path": sandbox["ca_file"],
-    }
-    realm = Realm(server["realm"], options)
+    realm = Realm(server["realm"], options_for(sandbox, server["realm"]))
     line = Line(
         "localhost",
         sandbox["clusters"][0]["https_port"],

@@ -70,6 +70,22 @@ def test_become_and_async_give_the_same_result(sandbox: Sandbox, tmp_path: Path)
         assert done.of(other["name"]).contract() == here
 
 
+def test_a_package_is_looked_for_beside_the_playbook_both_ways(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "found.cwl").write_text("cwlVersion: v0.1\n")
+    (tmp_path / "beside.cwl").write_text("cwlVersion: v0.2\n")
+    told = {
+        "found.cwl": "its cwlVersion is 'v0.1'",
+        "beside.cwl": "its cwlVersion is 'v0.2'",
+        "nowhere.cwl": "reading nowhere.cwl: there is no such file beside the playbook",
+    }
+    for src, words in told.items():
+        params = {"url": "https://localhost:1/ogc-api", "src": src}
+        here, sent = both_ways(tmp_path, "oapip_process", params)
+        assert words in here.result["msg"]
+        assert here.contract() == sent.contract()
+
+
 def test_every_module_refuses_an_unknown_option_both_ways(tmp_path: Path) -> None:
     tasks = [
         {

@@ -16,6 +16,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube, ur
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
 from ansible_collections.eoepca.oapip.plugins.modules import oapip_cluster_info
 from tests.harness import both_ways
+from tests.keycloak_realm import options_for
 from tests.unit_params import params_of
 from tests.writes import Servers
 
@@ -30,7 +31,7 @@ def admin(sandbox: Json) -> Kube:
 
 @pytest.fixture
 def given(sandbox: Json) -> Json:
-    cluster, s3, keycloak = sandbox["clusters"][0], sandbox["s3"], sandbox["keycloak"]
+    cluster, s3, realm = sandbox["clusters"][0], sandbox["s3"], sandbox["keycloak"]["realm"]
     store = {
         "endpoint": s3["endpoint"],
         "access_key": s3["access_key"],
@@ -49,13 +50,7 @@ def given(sandbox: Json) -> Json:
         "block_storage_class": "standard",
         "node_selector": {"eoepca.org/processing": "true"},
         "host": "info-test.example.org",
-        "keycloak": {
-            "server_url": keycloak["url"],
-            "realm": keycloak["realm"],
-            "auth_username": keycloak["admin_user"],
-            "auth_password": keycloak["admin_password"],
-            "ca_path": sandbox["ca_file"],
-        },
+        "keycloak": options_for(sandbox, realm),
         "contexts": [{"name": "alice"}, {"name": "bob"}],
         "token_clients": [sandbox["token_client"]],
         "storage": [

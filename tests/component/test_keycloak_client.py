@@ -1,4 +1,4 @@
-"""keycloak_client and keycloak_user on the real Keycloak."""
+"""keycloak_client on the real Keycloak."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
-from ansible_collections.eoepca.oapip.plugins.modules import keycloak_client, keycloak_user
+from ansible_collections.eoepca.oapip.plugins.modules import keycloak_client
 from tests.keycloak_realm import Realm, realm
 
 MARKER = "engine 42"
@@ -218,65 +218,6 @@ def test_what_is_not_ours_is_refused_before_any_write(here: Realm) -> None:
         keycloak_client, check=True, **options("ours", audience=["ours"], token_clients=["nowhere"])
     )
     assert dry["assumed"] == ["client nowhere"]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"auth_password": "not-the-password"}, "Check auth_username, auth_password"),
-        ({"realm": "no-such-realm"}, "Create the realm no-such-realm"),
-        ({"auth_realm": "no-such-realm"}, "Check auth_realm"),
-        ({"server_url": "https://localhost:9"}, "no answer from https://localhost:9"),
-        ({"ca_path": None}, "ca_path"),
-    ],
-)
-def test_failures_name_the_cure(
-    here: Realm, wrong: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "ansible_collections.eoepca.oapip.plugins.module_utils._http.pause", lambda *_: 1000.0
-    )
-    with pytest.raises(OapipError) as told:
-        here.call(keycloak_client, **{**options("x"), **wrong})
-    assert message in told.value.text()
-    assert "not-the-password" not in repr(told.value.as_result())
-
-
-def test_the_missing_role_is_named(here: Realm) -> None:
-    here.kc.create(
-        "clients", body={"clientId": "weak", "secret": "weak", "serviceAccountsEnabled": True}
-    )
-    weak: dict[str, Any] = {"auth_username": None, "auth_password": None, "auth_realm": here.name}
-    with pytest.raises(OapipError, match="view-clients"):
-        here.call(
-            keycloak_client,
-            **options("x", auth_client_id="weak", auth_client_secret="weak", **weak),
-        )
-
-
-def test_the_whole_life_of_a_user(here: Realm) -> None:
-    wanted: dict[str, Any] = {
-        "username": "Carol",
-        "email": "Carol@example.org",
-        "first_name": "Carol",
-        "last_name": "C",
-        "password": "first-password",
-    }
-    real = here.settle(keycloak_user, **wanted)
-    assert "first-password" not in repr(real)
-    assert here.kc.user_token("cli", "carol", "first-password")
-    for option, value in (("email", "c@example.org"), ("first_name", "C"), ("last_name", "D")):
-        wanted[option] = value
-        (change,) = here.settle(keycloak_user, **wanted)["changes"]
-        assert change["fields"] == [option]
-    assert here.kc.user_token("cli", "carol", "first-password")
-    wanted["password"] = "second-password"
-    assert not here.call(keycloak_user, **wanted)["changed"]
-    changed = here.call(keycloak_user, **wanted, update_password="always")
-    assert changed["changes"][0]["fields"] == ["password"]
-    assert here.kc.user_token("cli", "carol", "second-password")
-    here.settle(keycloak_user, username="carol", state="absent")
-    assert not here.kc.user_exists("carol")
 
 
 def test_of_many_at_once_all_end_well(here: Realm) -> None:

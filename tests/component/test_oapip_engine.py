@@ -123,7 +123,7 @@ def stocked(sandbox: dict[str, Any], tmp_path: Path) -> Iterator[tuple[Stand, st
 
 
 def test_the_sample_package_runs_and_its_results_come_back(
-    stocked: tuple[Stand, str], tmp_path: Path
+    stocked: tuple[Stand, str], sandbox: dict[str, Any], tmp_path: Path
 ) -> None:
     engine, url = stocked
     template = ROOT / "roles" / "validation" / "templates" / "convert-url.cwl.j2"
@@ -145,6 +145,46 @@ def test_the_sample_package_runs_and_its_results_come_back(
     assert len(lines) == len(set(lines)) >= 2
     info = call(oapip_job_info, engine, job_id=made["job_id"], results=True)
     assert info["job_results"] == made["job_results"]
+    the_files_of_results_come_from_s3(engine, sandbox, made["job_id"], tmp_path)
+
+
+def the_files_of_results_come_from_s3(
+    engine: Stand, sandbox: dict[str, Any], job_id: str, tmp_path: Path
+) -> None:
+    s3 = sandbox["s3"]
+    folder = tmp_path / "files"
+    keys = ("endpoint", "access_key", "secret_key", "region")
+    given: dict[str, Any] = {
+        "job_id": job_id,
+        "assets_dest": str(folder),
+        "storage": {**{key: s3[key] for key in keys}, "ca_path": sandbox["ca_file"]},
+    }
+    assert call(oapip_job, engine, check=True, **given)["changed"]
+    assert not folder.exists()
+    made = call(oapip_job, engine, **given)
+    saved = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert sorted(one["path"] for one in made["assets"]) == [str(path) for path in saved]
+    assert [path.suffix for path in saved] == [".json", ".png"]
+    document, picture = saved
+    assert json.loads(document.read_text())["id"] == document.parent.name
+    with Image.open(picture) as image:
+        assert image.size == (32, 24)
+    assert not call(oapip_job, engine, **given)["changed"]
+    picture.write_bytes(bytes(picture.stat().st_size))
+    for check in (True, False):
+        again = call(oapip_job, engine, check=check, **given)
+        assert [one["path"] for one in again["assets"] if one["changed"]] == [str(picture)]
+    with Image.open(picture) as image:
+        assert image.size == (32, 24)
+    task = {"name": "again", "eoepca.oapip.oapip_job": {"url": engine.url, **given}}
+    done = run_tasks(tmp_path, [task], "-vvvv", "--diff")
+    assert [one.result["changed"] for one in done.results] == [False], done.output[-2000:]
+    assert s3["secret_key"] not in done.output
+    given["storage"]["secret_key"] = "no-such-key"
+    with pytest.raises(OapipError, match=r"downloading s3://.* in S3 \(HTTP 403") as caught:
+        call(oapip_job, engine, **given)
+    assert caught.value.extra["job_id"] == job_id
+    assert "no-such-key" not in str(caught.value)
 
 
 def test_both_ways_through_ansible_with_progress_and_no_token(

@@ -371,6 +371,21 @@ def test_200_exception_results(engine: Stand) -> None:
     assert (info["jobs"][0]["status"], info["job_results"]) == ("failed", None)
 
 
+def test_logs_of_a_failed_job_have_dead_links(engine: Stand) -> None:
+    """The links to them name the wrong host; the files lie beside the API."""
+    call(oapip_process, engine, content=CWL.replace("[sleep]", "[sleep, no-such-duration]"))
+    with pytest.raises(OapipError, match="it failed: ") as caught:
+        call(oapip_job, engine, **JOB, wait_timeout=60)
+    told = caught.value.as_result()
+    (link,) = [link["href"] for link in told["job"]["links"] if link["rel"] == "related"]
+    assert link.startswith("http://wrong.invalid/alice/temp/")
+    (tail,) = told["log_tails"]
+    root = engine.url.removesuffix("/ogc-api")
+    assert tail["url"] == link.replace("http://wrong.invalid/alice", root) == told["logs"][0]
+    assert "no-such-duration" in "".join(tail["lines"])
+    assert tail["lines"][-1] in told["msg"]
+
+
 def test_wrong_inputs_fail_late(engine: Stand) -> None:
     """The engine accepts any input; we do not."""
     call(oapip_process, engine, content=CWL)

@@ -21,6 +21,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils import _doors, _keycl
 from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube, url_of
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
 from ansible_collections.eoepca.oapip.plugins.modules import oapip_route
+from tests.keycloak_realm import options_for
 from tests.unit_params import params_of
 from tests.writes import Servers
 
@@ -58,14 +59,7 @@ def admin(sandbox: Json) -> Kube:
 
 @pytest.fixture(scope="module")
 def keycloak(sandbox: Json) -> Json:
-    server = sandbox["keycloak"]
-    return {
-        "server_url": server["url"],
-        "realm": server["realm"],
-        "auth_username": server["admin_user"],
-        "auth_password": server["admin_password"],
-        "ca_path": sandbox["ca_file"],
-    }
+    return options_for(sandbox, sandbox["keycloak"]["realm"])
 
 
 @pytest.fixture(scope="module")

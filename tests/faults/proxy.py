@@ -220,13 +220,14 @@ class Proxy(Relay):
         cluster: int = 0,
         told: Callable[[Seen], None] = lambda _seen: None,
     ) -> None:
-        self._sandbox, self._cluster = sandbox, sandbox["clusters"][cluster]
-        self._folder = folder
-        target = {
-            "keycloak": sandbox["keycloak"]["url"],
-            "s3": sandbox["s3"]["endpoint"],
-            "kubernetes": self._cluster["server"],
-            "gateway": self._cluster["gateway_url"],
+        self._sandbox, self._folder = sandbox, folder
+        # a Keycloak may be all there is
+        self._cluster: Mapping[str, Any] = (*sandbox.get("clusters", ()), {})[cluster]
+        place, url = {
+            "keycloak": (sandbox["keycloak"], "url"),
+            "s3": (sandbox.get("s3", {}), "endpoint"),
+            "kubernetes": (self._cluster, "server"),
+            "gateway": (self._cluster, "gateway_url"),
         }[server]
         pki = Authority(Path(sandbox["ca_file"]).parent, "sandbox")
         pair = pki.server("faults-proxy")
@@ -236,7 +237,7 @@ class Proxy(Relay):
         if server == "kubernetes":
             operator = pki.client("oapip-operator")
             theirs.load_cert_chain(operator.certificate, operator.key)
-        super().__init__(target, server, told, ours, theirs)
+        super().__init__(place[url], server, told, ours, theirs)
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from tests.faults.dump import difference, dump
 from tests.faults.fault import KINDS, SERVERS, Fault
 from tests.faults.proxy import Proxy
 from tests.harness import ROOT, run_playbook
+from tests.keycloak_realm import options_for
 
 NAME = "faults-x"
 WORDS = {
@@ -109,13 +110,9 @@ class Bench:
     # ---------------------------------------------------------------- modules and their options
 
     def _keycloak(self) -> tuple[list[Any], list[Any]]:
-        known = self.sandbox["keycloak"]
         common = {
+            **options_for(self.sandbox, self.sandbox["keycloak"]["realm"]),
             "server_url": self.proxy.url,
-            "realm": known["realm"],
-            "auth_username": known["admin_user"],
-            "auth_password": known["admin_password"],
-            "ca_path": self.sandbox["ca_file"],
             "client_id": NAME,
             "marker": NAME,
         }

@@ -215,6 +215,13 @@ def test_the_reason_is_in_the_results_and_the_stale_message_is_not() -> None:
     assert _job.reason_of(stale, []) == "the server gives no reason"
 
 
+def test_what_the_engine_says_twice_is_told_once() -> None:
+    body = {"title": "NoApplicableCode", "type": "NoApplicableCode", "detail": "no disk left"}
+    status = {"message": f"{_job.ECHO}no disk left"}
+    assert _job.reason_of(status, body) == "NoApplicableCode: no disk left"
+    assert _job.reason_of(status, None) == "no disk left"
+
+
 @pytest.mark.parametrize(
     ("body", "location", "job_id"),
     [

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_client as client_util
 from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_links as links
 from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_protect as protect
+from ansible_collections.eoepca.oapip.plugins.module_utils._http import words
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak import role_for
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_access import (
     matrix,
@@ -22,6 +23,11 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_contexts im
     contexts_of,
     name_fault,
     uri_fault,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_profile import (
+    faults,
+    in_words,
+    lacking,
 )
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
@@ -443,12 +449,65 @@ def test_secrets_are_not_shown() -> None:
 
 
 def test_a_user_is_compared_where_asked() -> None:
-    params: Json = dict.fromkeys(["email", "first_name", "last_name", "enabled", "password"])
+    options = ["email", "first_name", "last_name", "enabled", "password", "attributes"]
+    params: Json = dict.fromkeys(options)
     params.update(state="present", username="Alice", update_password="on_create", first_name="A")
     current = {"email": "a@x", "first_name": "B", "last_name": "C", "enabled": True}
     (change,) = keycloak_user.plan(current, params)
     assert (change.name, change.fields) == ("alice", ["first_name"])
     assert keycloak_user.plan({**current, "first_name": "A"}, params) == []
+
+
+PROFILE: Json = {
+    "attributes": [
+        {"name": name, "permissions": {"edit": edit}, "required": required, **more}
+        for name, edit, required, more in (
+            ("username", ["admin"], None, {"validations": {"length": {"min": 3, "max": 5}}}),
+            ("email", ["admin", "user"], {"roles": ["user"]}, {}),
+            ("always", ["admin"], {}, {}),
+            ("own", ["user"], {}, {}),
+            ("scoped", ["admin", "user"], {"roles": ["admin", "user"], "scopes": ["s"]}, {}),
+        )
+    ]
+}
+
+
+def test_a_profile_asks_each_role_for_its_own() -> None:
+    user: Json = {"username": "alice", "attributes": {"always": [""]}}
+    assert lacking(PROFILE, user, "admin") == ["always"]
+    assert lacking(PROFILE, user, "user") == ["email", "own"]
+    assert faults(PROFILE, user, ["always"]) == ["always is required"]
+    user = {"username": "alice!", "attributes": {"always": ["x"], "own": ["y"], "new": ["z"]}}
+    assert faults(PROFILE, user, ["always", "own", "new"]) == [
+        "new is not in the profile, and would be dropped without a word",
+        "own cannot be set by administrators",
+        "username has more than 5 characters",
+    ]
+    assert len(faults({**PROFILE, "unmanagedAttributePolicy": "ENABLED"}, user, ["new"])) == 1
+    assert faults({}, user, ["new"]) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (
+            {"errorMessage": "error-invalid-length", "field": "username", "params": ["u", 3, 255]},
+            "username has not 3 to 255 characters",
+        ),
+        (
+            {
+                "errors": [
+                    {"errorMessage": "error-invalid-email", "field": "email", "params": ["e", "x"]},
+                    {"errorMessage": "error-of-tomorrow", "field": "nick", "params": ["nick"]},
+                ]
+            },
+            "email is no email address; nick: error-of-tomorrow",
+        ),
+        ({"errorMessage": "User exists with same email"}, "User exists with same email"),
+    ],
+)
+def test_refusals_of_the_profile_are_put_into_words(body: Json, told: str) -> None:
+    assert in_words(words(body)) == told
 
 
 def test_the_missing_role_is_named() -> None:

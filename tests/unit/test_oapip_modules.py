@@ -332,7 +332,8 @@ def test_a_failed_job_tells_the_reason_of_its_results(double: Double, water: Eng
         call(oapip_job, double, process_id="water", inputs={"fn": "x"})
     told = caught.value.as_result()
     assert told["reason"] == "MissingParameterValue: no <must>"
-    assert told["logs"] == ["http://x/temp/log.txt"]
+    assert told["logs"] == [f"{double.url}/alice/temp/log.txt"]
+    assert told["log_tails"][0]["trouble"] == "HTTP 404"
     assert told["job_id"] in water.jobs
     assert told["job"]["status"] == "failed"
     assert told["changed"] is True

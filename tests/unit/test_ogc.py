@@ -57,6 +57,23 @@ def test_no_token_means_no_header_even_with_a_netrc(
     assert [a.headers.get("authorization") for a in double.asked] == [None, "Bearer abc"]
 
 
+def test_the_token_of_the_environment_is_for_tasks_that_name_no_account(
+    double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OAPIP_TOKEN", "spare")
+    ctx = Context()
+    _ogc.Server({"url": double.url + BASE}, ctx).ask("GET", ["processes"], "listing")
+    assert "spare" in ctx.secrets
+    server(double, token="abc").ask("GET", ["processes"], "listing")
+    assert [a.headers["authorization"] for a in double.asked] == ["Bearer spare", "Bearer abc"]
+    issuer = Issuer(300)
+    with serving(issuer) as other:
+        account: dict[str, Any] = {"client_id": "c", "username": "u", "password": "p"}
+        one = server(other, **account, token_url=f"{other.url}/token")
+        one.ask("GET", ["processes"], "listing")
+        assert other.asked[-1].headers["authorization"] == "Bearer t1"
+
+
 class Issuer:
     """A token endpoint beside the engine; tokens are numbered."""
 
