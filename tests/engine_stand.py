@@ -18,6 +18,7 @@ from aiohttp import web
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context
 from sandbox.engine import flavours, tokens
 from sandbox.engine.app import App
+from sandbox.engine.jobs import JobStore
 from sandbox.engine.settings import Settings, SettingsSource
 from tests.unit_params import params_of
 
@@ -63,9 +64,27 @@ class Stand:
     ca_file: Path = Path(certifi.where())
     fetch_keys: tokens.KeyFetcher = tokens.fetch_keys
     source: Fixed = field(default_factory=lambda: Fixed(Settings("key", "http://wrong.invalid")))
+    app: App | None = None
 
     def writes(self) -> list[str]:
         return [f"{method} {path}" for method, path in self.asked if method not in ("GET", "HEAD")]
+
+    @property
+    def jobs(self) -> JobStore:
+        """All jobs of all users."""
+        assert self.app is not None
+        return self.app.engine(self.source.settings).jobs
+
+    def never_runs(self) -> None:
+        """Let jobs be accepted and stay, until a test ends them."""
+        self.source.settings = replace(self.source.settings, worker_ready=False)
+
+    def end(self, job_id: str) -> None:
+        """Let a job succeed."""
+        job = self.jobs.get(job_id)
+        assert job is not None
+        job.succeed({"out": {"value": "done"}})
+        self.jobs.save(job)
 
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -81,7 +100,8 @@ def serve(stand: Stand, folder: Path, ready: threading.Event, stop: threading.Ev
         return await handler(request.clone(headers=headers))
 
     async def go() -> None:
-        app = App(stand.source, folder, stand.ca_file, stand.fetch_keys).web_app()
+        stand.app = App(stand.source, folder, stand.ca_file, stand.fetch_keys)
+        app = stand.app.web_app()
         app.middlewares.append(gateway)
         runner = web.AppRunner(app)
         await runner.setup()

@@ -136,7 +136,11 @@ def verdict(door: Door, answer: Answer, issuer: str) -> str:
 
 def wish(answers: t.Iterable[Answer]) -> float:
     """Return the longest time that a busy gateway asks for, in seconds."""
-    asked = (retry_after(one.headers.get("retry-after")) for one in answers if one.status in BUSY)
+    asked = (
+        retry_after(one.headers.get("retry-after"), one.headers.get("date"))
+        for one in answers
+        if one.status in BUSY
+    )
     return max((seconds or 0.0 for seconds in asked), default=0.0)
 
 

@@ -44,25 +44,33 @@ WORDS = (
 """Members of error documents that hold words, the name of the error first."""
 
 
-def retry_after(value: t.Optional[str]) -> t.Optional[float]:
-    """Return the seconds that ``Retry-After`` asks for; None where it says nothing usable."""
+def retry_after(value: t.Optional[str], sent: t.Optional[str] = None) -> t.Optional[float]:
+    """Return the seconds that ``Retry-After`` asks for; None where it says nothing usable.
+
+    :param sent: ``Date`` of the same answer: a date is a wish by the server's clock, not by ours.
+    """
     if not value:
         return None
     if value.strip().isdigit():
         return float(value)
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    moment = moment_of(value)
+    if moment is None:
         return None
-    return max(0.0, moment.timestamp() - time.time())
+    now = moment_of(sent)
+    return max(0.0, moment - (time.time() if now is None else now))
 
 
-def pause(attempt: int, header: t.Optional[str] = None) -> float:
-    """Return the seconds before the next attempt: the server's wish, else 0.5, 1, 2, ... s."""
-    wish = retry_after(header)
-    if wish is not None:
-        return wish
-    return float(min(0.5 * 2**attempt, 8.0) * random.uniform(0.7, 1.3))
+def moment_of(date: t.Optional[str]) -> t.Optional[float]:
+    """Return an HTTP date in seconds since the epoch, or None."""
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp() if date else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def pause(attempt: int, wish: t.Optional[float] = None) -> float:
+    """Return the seconds before the next attempt: the server's wish, at least 0.5, 1, 2, ... s."""
+    return float(max(wish or 0.0, min(0.5 * 2**attempt, 8.0) * random.uniform(0.7, 1.3)))
 
 
 class Attempts:
@@ -84,15 +92,22 @@ class Attempts:
         self.deadline = Deadline(seconds)
         self.count = 0
 
-    def again(self, status: t.Optional[int] = None, header: t.Optional[str] = None) -> bool:
+    def again(
+        self,
+        status: t.Optional[int] = None,
+        header: t.Optional[str] = None,
+        sent: t.Optional[str] = None,
+    ) -> bool:
         """Sleep until the next attempt is due; False, at once, where there is none.
 
         :param status: of the answer; None where none came.
         :param header: ``Retry-After`` of the answer.
+        :param sent: ``Date`` of the answer.
         """
-        refused = status == 429 or (status == 503 and retry_after(header) is not None)
+        wish = retry_after(header, sent)
+        refused = status == 429 or (status == 503 and wish is not None)
         passing = status is None or status in self.transient
-        wait = pause(self.count, header)
+        wait = pause(self.count, wish)
         if not (refused or (passing and self.repeatable)) or wait >= self.deadline.left:
             return False
         self.deadline.sleep(wait)
@@ -181,14 +196,25 @@ def send(
     # a proxy or CA of the environment must not replace the session's own choice of trust
     kwargs.setdefault("verify", http.verify)
     while True:
+        if not repeatable and method.upper() not in IDEMPOTENT:
+            http.close()  # an idle connection may be about to end, and then nobody knows
         try:
             response = http.request(method, url, timeout=timeout, allow_redirects=False, **kwargs)
         except requests.exceptions.RequestException as error:
             if not is_transient(error) or not attempts.again():
                 raise unreachable(doing, url, error) from None
             continue
-        if not attempts.again(response.status_code, response.headers.get("Retry-After")):
+        told = response.headers
+        if not attempts.again(response.status_code, told.get("Retry-After"), told.get("Date")):
             return response
+
+
+def whole(response: t.Any) -> bool:
+    """Read the body of a streamed answer; False where the connection breaks inside it."""
+    try:
+        return response.content is not None
+    except requests.exceptions.RequestException:
+        return False
 
 
 def is_transient(error: BaseException) -> bool:
@@ -293,7 +319,7 @@ def json_of(response: t.Any, doing: str) -> t.Any:
 
 def failed(response: t.Any, doing: str, hint: str = "") -> OapipError:
     """Return the error for an answer with an unwanted status."""
-    wish = retry_after(response.headers.get("Retry-After"))
+    wish = retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
     if wish:
         hint = f"{hint} It asks to wait {wish:.0f} s.".strip()
     return wrong(response, doing, message_of(response), hint)

@@ -11,12 +11,19 @@ from __future__ import annotations
 
 import difflib
 import random
+import re
 import typing as t
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from urllib.parse import unquote
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
-from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline, Uniform, step
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import (
+    SMALLEST,
+    Deadline,
+    Uniform,
+    step,
+)
 
 Document = t.Dict[str, t.Any]
 
@@ -134,7 +141,6 @@ def wait(
                 raise OapipError(
                     "waiting for the job",
                     f"no usable answer for {PATIENCE:.0f} seconds; the last: {found.trouble}",
-                    "The job may still run: look again with its job_id.",
                 )
         if deadline.over:
             return seen
@@ -142,7 +148,7 @@ def wait(
         if found.gone:
             pause = min(pause, AGAIN)
         if found.retry_after is not None:
-            pause = max(found.retry_after, 0.1)
+            pause = max(found.retry_after, SMALLEST)
         deadline.sleep(pause)
 
 
@@ -168,6 +174,19 @@ def job_id_of(body: t.Any, location: str = "") -> str:
             if isinstance(body.get(key), str) and body[key]:
                 return str(body[key])
     return unquote(location.split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1])
+
+
+def began(status: Document) -> float:
+    """Return when a job was created, in seconds since the epoch; 0 where that is not told."""
+    for key in ("created", "started"):
+        try:
+            text = str(status.get(key) or "").replace("Z", "+00:00")
+            # Python 3.9 wants three or six digits of a second, and servers write any number
+            moment = datetime.fromisoformat(re.sub(r"\.\d+", "", text))
+        except ValueError:
+            continue
+        return moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp()
+    return 0.0
 
 
 def is_status(body: t.Any) -> bool:

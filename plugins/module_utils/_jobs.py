@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import typing as t
 
@@ -14,6 +15,12 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipE
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
 
 Document = t.Dict[str, t.Any]
+
+BROKEN_SECONDS = 5.0
+"""Results that are no document are read again for so long."""
+
+LOST_LIMIT = 1000
+"""Jobs of a process among which one is looked for whose start had no answer."""
 
 PREFER = {"document": "return=representation", "raw": "return=minimal"}
 
@@ -36,32 +43,68 @@ def start(
     :raises OapipError: it was refused; or no answer came, so that it is unknown whether it runs.
     """
     doing = f"starting a job of process {process_id}"
+    since = server.date
+    try:
+        return _started(server, process_id, body, sync_seconds, doing)
+    except OapipError as error:
+        unsure = error.status in (None, 200) or error.status >= 500
+        if unsure and error.doing == doing:  # not: getting a token
+            _look_for(server, process_id, since, error)
+        raise
+
+
+def _look_for(
+    server: _ogc.Server, process_id: str, since: t.Optional[float], error: OapipError
+) -> None:
+    """Put into an error which jobs began since: one may be the job, or another user's."""
+    found: t.List[str] = []
+    with contextlib.suppress(OapipError):
+        filters = {"processID": process_id}
+        found = [
+            _job.job_id_of(one)
+            for one in (listed(server, filters, LOST_LIMIT) if since is not None else [])
+            if _job.began(one) >= t.cast("float", since) - 1  # answers tell whole seconds
+        ]
+    if found:
+        error.extra["jobs"] = found
+    seen = f" Begun since: {', '.join(found)}." if found else ""
+    error.hint = (
+        "It is not known whether the job was started, so it is not started again:"
+        f" look with oapip_job_info, process_id={process_id}.{seen} {error.hint}"
+    ).strip()
+
+
+def _started(
+    server: _ogc.Server,
+    process_id: str,
+    body: Document,
+    sync_seconds: t.Optional[float],
+    doing: str,
+) -> Started:
+    """Send the one request that starts a job, and read what is known of the job then."""
     # respond-async stands alone: pygeoapi compares the whole header, and `response` in the body
     # says the rest to ZOO-Project too
     prefer = "respond-async" if sync_seconds is None else PREFER[body["response"]]
-    try:
-        response = server.ask(
-            "POST",
-            ["processes", process_id, "execution"],
-            doing,
-            headers={"Prefer": prefer},
-            timeout=sync_seconds,
-            json=body,
-        )
-        status = _ogc.quiet_json(response)
-        # a job that ran synchronously may have a Location too, and an output may be called "id"
-        over = response.status_code in (200, 204) and not _job.is_status(status)
-        results = _results_at_once(response, body["response"], doing) if over else None
-    except OapipError as error:
-        if error.status in (None, 200) and "token" not in error.doing:
-            error.hint = (
-                "It is not known whether the job was started, so it is not started again:"
-                f" look with oapip_job_info, process_id={process_id}. {error.hint}"
-            )
-        raise
+    response = server.ask(
+        "POST",
+        ["processes", process_id, "execution"],
+        doing,
+        headers={"Prefer": prefer},
+        timeout=sync_seconds,
+        json=body,
+        stream=True,  # the headers alone may name the job
+    )
+    location = response.headers.get("Location", "")
+    if not _http.whole(response):
+        if response.status_code < 300 and "/jobs/" in location:
+            return Started(_job.job_id_of(None, location), {})
+        raise OapipError(doing, "the connection broke inside the answer")
     if response.status_code not in (200, 201, 202, 204):
         raise _ogc.failed(response, doing)
-    location = response.headers.get("Location", "")
+    status = _ogc.quiet_json(response)
+    # a job that ran synchronously may have a Location too, and an output may be called "id"
+    over = response.status_code in (200, 204) and not _job.is_status(status)
+    results = _content_of(response, body["response"], doing) if over else None
     if over:
         job_id = _job.job_id_of(None, location) if "/jobs/" in location else ""
         ids = {"jobID": job_id} if job_id else {}
@@ -70,14 +113,12 @@ def start(
         )
     job_id = _job.job_id_of(status, location)
     if not job_id:
-        raise OapipError(
-            doing, "the job was accepted without an id", "Look for it with oapip_job_info."
-        )
+        raise OapipError(doing, "the answer names no job")
     return Started(job_id, status if isinstance(status, dict) else {})
 
 
-def _results_at_once(response: t.Any, shape: str, doing: str) -> t.Any:
-    """Return what the answer to an execution holds: results, where the job ran synchronously.
+def _content_of(response: t.Any, shape: str, doing: str) -> t.Any:
+    """Return the results in an answer.
 
     :raises OapipError: a page, or half a document, where a results document has to come.
     """
@@ -113,9 +154,10 @@ def _typed(link: t.Mapping[str, str]) -> t.Dict[str, str]:
 def looker(server: _ogc.Server, job_id: str, deadline: Deadline) -> t.Callable[[], _job.Look]:
     """Return the function that looks at a job once, for :func:`_job.wait`."""
     doing = f"looking at job {job_id}"
+    least = min(2.0, max(1.0, 0.1 * deadline.seconds))  # by which a wait outlives its deadline
 
     def look() -> _job.Look:
-        patience = min(server.timeout, max(2.0, deadline.left))
+        patience = min(server.timeout, max(least, deadline.left))
         try:
             response = server.ask("GET", ["jobs", job_id], doing, timeout=patience, retry=False)
         except OapipError as error:
@@ -123,7 +165,8 @@ def looker(server: _ogc.Server, job_id: str, deadline: Deadline) -> t.Callable[[
             if lasting or (error.status is not None and 300 <= error.status < 429):
                 raise
             return _job.Look(trouble=error.reason)
-        after = _http.retry_after(response.headers.get("Retry-After"))
+        told = response.headers
+        after = _http.retry_after(told.get("Retry-After"), told.get("Date"))
         code = response.status_code
         if _ogc.absent(response):
             return _job.Look(gone=True)
@@ -155,16 +198,24 @@ def status_of(server: _ogc.Server, job_id: str) -> t.Optional[Document]:
     return body
 
 
-def results_of(server: _ogc.Server, job_id: str) -> t.Any:
+def results_of(server: _ogc.Server, job_id: str, shape: str = "raw") -> t.Any:
     """Return the results of a successful job.
 
+    :param shape: ``document`` where they have to be one: what is not, or is cut, is read again.
     :raises OapipError: there are none, or an exception with status 200.
     """
     doing = f"reading the results of job {job_id}"
-    response = server.ask("GET", ["jobs", job_id, "results"], doing)
-    if response.status_code not in (200, 204):
-        raise _ogc.failed(response, doing)
-    found = content(response)
+    attempts = _http.Attempts(True, BROKEN_SECONDS)
+    while True:
+        response = server.ask("GET", ["jobs", job_id, "results"], doing)
+        if response.status_code not in (200, 204):
+            raise _ogc.failed(response, doing)
+        try:
+            found = _content_of(response, shape, doing)
+            break
+        except OapipError:
+            if not attempts.again():
+                raise
     if _ogc.is_exception(found):
         raise OapipError(doing, _http.words(found), "The job has no results.", 200)
     return found
@@ -188,6 +239,8 @@ def dismiss(server: _ogc.Server, job_id: str) -> bool:
         return False
     if response.status_code not in (200, 202, 204):
         raise _ogc.failed(response, doing)
+    if "html" in response.headers.get("Content-Type", ""):
+        raise _http.wrong(response, doing, "a web page came in place of an answer")
     return True
 
 

@@ -304,7 +304,9 @@ class Kube:
                 continue
             if answer.status < 400:
                 return self._decoded(method, path, answer.status, data)
-            if not attempts.again(answer.status, answer.headers.get("Retry-After")):
+            if not attempts.again(
+                answer.status, answer.headers.get("Retry-After"), answer.headers.get("Date")
+            ):
                 raise self._failure(method, path, answer.status, data)
 
     def _unreachable(self, method: str, path: str, error: BaseException) -> OapipError:

@@ -59,6 +59,9 @@ class Tokens:
         self._url: str = params.get("token_url") or ""
         self._timeout = float(params.get("timeout") or 30)
         self._form = token_form(params) if self._url and not self._given else {}
+        # from here on the monotonic clock counts: the wall clock may jump in a long wait
+        left = seconds_left(self._given)
+        self._over_at = None if left is None else self._clock.now() + left
         self._token = ""
         self._renew_at = 0.0
         self._lock = threading.Lock()
@@ -68,23 +71,25 @@ class Tokens:
         """Whether a new token can be fetched."""
         return bool(self._form)
 
-    def current(self) -> str:
+    def current(self, patience: t.Optional[float] = None) -> str:
         """Return a token that is good now, or an empty text for anonymous requests.
 
+        :param patience: seconds for one attempt to fetch one; without it, as for other requests.
         :raises OapipError: the token endpoint refuses, or the given token is over.
         """
         if not self._form:
-            if self._given and (left := seconds_left(self._given)) is not None and left <= 0:
+            if self._over_at is not None and self._over_at <= self._clock.now():
+                ago = self._clock.now() - self._over_at
                 raise OapipError(
                     "authenticating with the given token",
-                    f"it expired {-left:.0f} seconds ago",
+                    f"it expired {ago:.0f} seconds ago",
                     "Give a new token, or token_url with client_id so that tokens are renewed.",
                     extra={"token": "expired"},
                 )
             return self._given
         with self._lock:
             if not self._token or self._clock.now() >= self._renew_at:
-                self._fetch()
+                self._fetch(patience)
             return self._token
 
     def forget(self, refused: str) -> None:
@@ -93,7 +98,7 @@ class Tokens:
             if self._token == refused:
                 self._token = ""
 
-    def _fetch(self) -> None:
+    def _fetch(self, patience: t.Optional[float]) -> None:
         account = self._form.get("username") or self._form["client_id"]
         doing = f"getting a token for {account}"
         response = _http.send(
@@ -101,8 +106,8 @@ class Tokens:
             "POST",
             self._url,
             doing,
-            self._timeout,
-            retry=True,  # asking twice for a token changes nothing
+            self._timeout if patience is None else patience,
+            retry=patience is None,  # asking twice for a token changes nothing
             data=self._form,
             auth=bearer(""),
         )
@@ -204,6 +209,8 @@ class Server:
         )
         token = params.get("token") or ctx.secret(token_of_environment(params))
         self._tokens = Tokens({**params, "token": token}, ctx, self._http, clock)
+        self.date: t.Optional[float] = None
+        """When the server gave its last answer, by its own clock: seconds since the epoch."""
 
     def url(self, *segments: str) -> str:
         """Return the URL of a resource below the base, each segment quoted."""
@@ -241,8 +248,9 @@ class Server:
         **kwargs: t.Any,
     ) -> t.Any:
         """Send a request to an address of this server (:meth:`own`), return what it answers."""
+        patience = timeout if kwargs.get("retry") is False else None
         for last in (False, True):
-            token = self._tokens.current()
+            token = self._tokens.current(patience)
             response = _http.send(
                 self._http,
                 method,
@@ -253,6 +261,7 @@ class Server:
                 auth=bearer(token),
                 **kwargs,
             )
+            self.date = _http.moment_of(response.headers.get("Date")) or self.date
             if response.status_code != 401 or not self._tokens.renewable or last:
                 break
             self._tokens.forget(token)

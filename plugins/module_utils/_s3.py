@@ -112,18 +112,18 @@ class Store:
             except botocore.exceptions.ClientError as error:
                 about = error.response.get("ResponseMetadata", {})
                 status = about.get("HTTPStatusCode")
-                header = about.get("HTTPHeaders", {}).get("retry-after")
+                told = about.get("HTTPHeaders", {})
                 if str(error.response.get("Error", {}).get("Code", "")) in ABSENT:
                     return None
                 failure = OapipError(where, *_told(error.response), status, server=self.server)
             except (botocore.exceptions.BotoCoreError, ValueError) as error:
-                status = header = None
+                status, told = None, {}
                 hint = "Check the URL, the name resolution and what is trusted with ca_path."
                 reason = f"no answer from {self.server}: {_cause(error)}"
                 failure = OapipError(where, reason, hint, path=urlsplit(self.endpoint).path)
                 if not _passing(error):
                     raise failure from None
-            if not attempts.again(status, header):
+            if not attempts.again(status, told.get("retry-after"), told.get("date")):
                 raise failure
 
     def _once(

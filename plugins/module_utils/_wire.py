@@ -23,6 +23,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._http import (
     TRANSIENT,
     USER_AGENT,
     pause,
+    retry_after,
 )
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 
@@ -168,7 +169,9 @@ def verdict(wire: Wire, check: Check, token: str, sleep: t.Callable[[float], Non
         passing = not answer.status or answer.status in TRANSIENT
         if wanted or not passing or attempt == ATTEMPTS - 1:
             break
-        wait = pause(attempt, answer.headers.get("retry-after"))
+        wait = pause(
+            attempt, retry_after(answer.headers.get("retry-after"), answer.headers.get("date"))
+        )
         if wait > PATIENCE:
             break
         sleep(wait)

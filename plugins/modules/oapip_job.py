@@ -22,6 +22,9 @@ description:
     are not failures.
   - A job that failed is reported with the server's reason, its message and the ends of its logs.
   - A job is never started twice. Whatever happens after the start, the job's ID is in the result.
+notes:
+  - A task that waits holds one of Ansible's forks, with some 13 MB of memory. For many hosts start
+    the jobs in one task, and wait for them in another with C(throttle).
 extends_documentation_fragment:
   - eoepca.oapip._oapip
   - eoepca.oapip._attributes
@@ -278,6 +281,11 @@ reason:
   description: Why the job failed.
   returned: when the job failed
   type: str
+jobs:
+  description: IDs of the jobs of the process that began since the request whose answer is missing.
+  returned: when it is not known whether the job was started, and the server lists any
+  type: list
+  elements: str
 logs:
   description:
     - Addresses of the log files that the server relates to the job.
@@ -465,9 +473,8 @@ def waited(
     if ctx.check_mode:
         status = _jobs.status_of(server, job_id) or {}
         if status.get("status") == "successful":
-            return finished(
-                params, ctx, server, [], job_id, status, _jobs.results_of(server, job_id)
-            )
+            results = _jobs.results_of(server, job_id, params["response"])
+            return finished(params, ctx, server, [], job_id, status, results)
         return result([], [] if status else [f"job {job_id}"], job_id=job_id, job=status)
     name = params["process_id"] or status.get("processID") or "job"
 
@@ -483,11 +490,13 @@ def waited(
         )
         last["job"] = outcome.status or status
         if outcome.state == "successful":
-            results = _jobs.results_of(server, job_id)
+            results = _jobs.results_of(server, job_id, params["response"])
             return finished(params, ctx, server, changes, job_id, outcome.status, results)
         raise unfinished(params, ctx, server, job_id, outcome)
     except OapipError as error:
         error.extra = {**last, **error.extra}
+        if job_id not in error.text():
+            error.hint = f"{error.hint} The job is {job_id}: go on with job_id.".strip()
         raise
 
 
@@ -510,8 +519,11 @@ def unfinished(
     seen = _job.describe(outcome.status) + (f"; {outcome.trouble}" if outcome.trouble else "")
     hint = f"Wait for it again with job_id={job_id}, or raise wait_timeout."
     if params["dismiss_on_timeout"]:
-        _jobs.dismiss(server, job_id)
-        hint = "It was dismissed. Raise wait_timeout."
+        try:
+            _jobs.dismiss(server, job_id)
+            hint = "It was dismissed. Raise wait_timeout."
+        except OapipError as error:
+            hint = f"It could not be dismissed: {error}"
     return OapipError(doing, f"not over after {params['wait_timeout']} s (last: {seen})", hint)
 
 

@@ -69,7 +69,8 @@ class App:
     async def _close(self, _: web.Application) -> None:
         await asyncio.gather(*(engine.runner.close() for engine in self._engines.values()))
 
-    def _engine(self, settings: Settings) -> Engine:
+    def engine(self, settings: Settings) -> Engine:
+        """The state of an engine, made at its first request."""
         if settings.key not in self._engines:
             root = self._state.resolve() / settings.key
             processes, jobs = ProcessStore(root), JobStore(root)
@@ -96,7 +97,7 @@ class App:
     async def _answer(
         self, service: str, settings: Settings, where: Route, request: web.Request
     ) -> Answer:
-        engine = self._engine(settings)
+        engine = self.engine(settings)
         if where.door is Door.BAD:
             return html(400)
         if where.door is Door.STATIC:
@@ -152,7 +153,7 @@ class App:
         async def watch(job: Job) -> None:
             await self._notify(job, settings, base)
 
-        call = Call(self._engine(settings), settings, ask, read_settings, watch)
+        call = Call(self.engine(settings), settings, ask, read_settings, watch)
         return await Api(call).answer()
 
     async def _notify(self, job: Job, settings: Settings, base: str) -> None:

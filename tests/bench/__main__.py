@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: what a task, a run, contexts and a fleet cost, beside the budgets.
+"""`python -m tests.bench`: what a task, a run, contexts, a fleet and waits cost.
 
 It needs the sandbox up with its engine deployed (`make demo`).
 """
@@ -18,10 +18,10 @@ from pathlib import Path
 import psutil
 
 from sandbox.paths import RECORD
-from tests.bench import contexts, converged, fleet, measure, modules
+from tests.bench import contexts, converged, fleet, measure, modules, waits
 from tests.bench.measure import Budget
 
-PARTS = ("modules", "converged", "contexts", "fleet")
+PARTS = ("modules", "converged", "contexts", "fleet", "waits")
 
 
 def machine() -> str:
@@ -63,6 +63,7 @@ def main() -> int:
             "fleet": functools.partial(
                 fleet.measure, sandbox, folder, args.clusters, rounds, keep=args.keep
             ),
+            "waits": functools.partial(waits.measure, folder),
         }
         wanted = args.parts or (PARTS[:2] if args.quick else PARTS)
         rows: list[Budget] = []

@@ -27,6 +27,8 @@ KINDS = {
     "silence": "nothing for a while, then carried out if the client still waits",
     "expired": "the credentials are refused in the server's own words; not carried out",
 }
+OF_JOBS = {"404": "the API does not know the job, as just after its start; not carried out"}
+"""What only a client of jobs is to survive: elsewhere a 404 means absent."""
 PAGE = b"<html><head><title>%s</title></head><body><h1>%s</h1><hr>a proxy</body></html>\n"
 
 
@@ -51,8 +53,8 @@ class Fault:
     hits: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"no fault {self.kind}: one of {', '.join(KINDS)}")
+        if self.kind not in {**KINDS, **OF_JOBS}:
+            raise ValueError(f"no fault {self.kind}: one of {', '.join([*KINDS, *OF_JOBS])}")
 
     def strikes(self, line: str, elapsed: float) -> bool:
         """Whether this very request goes wrong; every call counts as a request."""
@@ -106,6 +108,9 @@ def instead(fault: Fault, server: str, method: str) -> web.Response | None:
         return page(200, "Welcome")
     if kind == "expired":
         return said(401, server, method)
+    if kind == "404":
+        told = {"type": "NoSuchJob", "title": "NoSuchJob", "detail": "The JobID is not known"}
+        return web.json_response(told, status=404)
     status = int(kind[:3]) if kind[:3].isdigit() else 0
     if not status:
         return None

@@ -42,30 +42,20 @@ from tests.faults.fault import KINDS, SERVERS, Fault, Seen, digest, instead
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"}
 
 
-class Proxy(threading.Thread):
-    """A proxy before one server of the sandbox; `folder` takes its settings and its kubeconfig."""
+class Relay(threading.Thread):
+    """A proxy before a server; `ours` and `theirs` are its TLS to clients and to that server."""
 
     def __init__(
         self,
-        sandbox: Mapping[str, Any],
+        target: str,
         server: str,
-        folder: Path,
-        cluster: int = 0,
         told: Callable[[Seen], None] = lambda _seen: None,
+        ours: ssl.SSLContext | None = None,
+        theirs: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(daemon=True)
-        self._sandbox = sandbox
-        # a Keycloak may be all there is
-        self._cluster: Mapping[str, Any] = (*sandbox.get("clusters", ()), {})[cluster]
-        self.server, self._folder, self._told = server, folder, told
-        self._pki = Authority(Path(sandbox["ca_file"]).parent, "sandbox")
-        place, url = {
-            "keycloak": (sandbox["keycloak"], "url"),
-            "s3": (sandbox.get("s3", {}), "endpoint"),
-            "kubernetes": (self._cluster, "server"),
-            "gateway": (self._cluster, "gateway_url"),
-        }[server]
-        self._target: str = place[url]
+        self.server, self._target, self._told = server, target, told
+        self._ours, self._theirs = ours, theirs
         self._faults: list[Fault] = []
         self._since = 0.0
         self.requests: list[Seen] = []
@@ -75,7 +65,7 @@ class Proxy(threading.Thread):
         # localhost may be two addresses, and a client may try either first
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
-        self.url = f"https://localhost:{self.port}"
+        self.url = f"https://localhost:{self.port}" if ours else f"http://127.0.0.1:{self.port}"
 
     def breaks(self, *faults: Fault) -> None:
         """From now on these faults and no others, and a new list of requests."""
@@ -85,55 +75,6 @@ class Proxy(threading.Thread):
     def struck(self) -> list[Seen]:
         """The requests that went wrong."""
         return [seen for seen in self.requests if seen.fault]
-
-    # ---------------------------------------------------------------- for who is led here
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """Options of ansible-playbook that lead a run of our playbooks through the proxy."""
-        path = self._folder / f"proxy-{self.server}.json"
-        write_private(path, json.dumps(self.variables()))
-        return ("-e", f"@{path}")
-
-    def variables(self) -> dict[str, Any]:
-        """Return the variables that `options` sets."""
-        if self.server == "kubernetes":
-            return {"oapip_kubeconfig": str(self.kubeconfig())}
-        if self.server == "gateway":
-            return {"gateway_https_port": self.port, "validation_https_port": self.port}
-        if self.server == "s3":
-            store = self._sandbox["s3"]
-            keys = {name: store[name] for name in ("access_key", "secret_key", "region")}
-            place = {"endpoint": self.url, "bucket": "eoepca", **keys}
-            # what was probed once is known by the endpoint: the probe keeps to the real one
-            return {
-                f"{role}_stage_out": place for role in ("object_storage", "validation", "removal")
-            }
-        keycloak = self._sandbox["keycloak"]
-        account = {
-            "server_url": self.url,
-            "realm": keycloak["realm"],
-            "auth_realm": "master",
-            "auth_client_id": "admin-cli",
-            "auth_client_secret": "",
-            "auth_username": keycloak["admin_user"],
-            "auth_password": keycloak["admin_password"],
-        }
-        roles = ("prerequisites", "identity", "validation", "removal")
-        return {f"{role}_keycloak": account for role in roles}
-
-    def kubeconfig(self) -> Path:
-        """Write a kubeconfig that leads to the proxy, without any credentials."""
-        config = yaml.safe_load(Path(self._cluster["kubeconfig"]).read_text())
-        authority = base64.b64encode(Path(self._sandbox["ca_file"]).read_bytes()).decode()
-        config["clusters"][0]["cluster"] = {
-            "server": self.url,
-            "certificate-authority-data": authority,
-        }
-        config["users"][0]["user"] = {}
-        path = self._folder / "proxy.kubeconfig"
-        write_private(path, yaml.safe_dump(config))
-        return path
 
     # ---------------------------------------------------------------- life
 
@@ -160,15 +101,8 @@ class Proxy(threading.Thread):
         self._loop.close()
 
     async def _serve(self) -> None:
-        pair = self._pki.server("faults-proxy")
-        ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        ours.load_cert_chain(pair.certificate, pair.key)
-        theirs = ssl.create_default_context(cafile=self._sandbox["ca_file"])
-        if self.server == "kubernetes":
-            operator = self._pki.client("oapip-operator")
-            theirs.load_cert_chain(operator.certificate, operator.key)
         # a kept connection that the server closes meanwhile would be a fault of our own
-        connector = aiohttp.TCPConnector(ssl=theirs, limit=0, force_close=True)
+        connector = aiohttp.TCPConnector(ssl=self._theirs or True, limit=0, force_close=True)
         nothing = aiohttp.ClientTimeout(total=None, sock_connect=10)
         async with aiohttp.ClientSession(
             connector=connector,
@@ -180,7 +114,7 @@ class Proxy(threading.Thread):
             served = web.Server(self._handle, handler_cancellation=True)
             runner = web.ServerRunner(served, shutdown_timeout=0.1)
             await runner.setup()
-            await web.SockSite(runner, self._socket, ssl_context=ours).start()
+            await web.SockSite(runner, self._socket, ssl_context=self._ours).start()
             self._ready.set()
             await self._over.wait()
             for kept in served.connections:
@@ -273,6 +207,84 @@ class Proxy(threading.Thread):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             request.transport.abort()
         return web.Response(status=500)  # nobody gets it
+
+
+class Proxy(Relay):
+    """A proxy before one server of the sandbox; `folder` takes its settings and its kubeconfig."""
+
+    def __init__(
+        self,
+        sandbox: Mapping[str, Any],
+        server: str,
+        folder: Path,
+        cluster: int = 0,
+        told: Callable[[Seen], None] = lambda _seen: None,
+    ) -> None:
+        self._sandbox, self._folder = sandbox, folder
+        # a Keycloak may be all there is
+        self._cluster: Mapping[str, Any] = (*sandbox.get("clusters", ()), {})[cluster]
+        place, url = {
+            "keycloak": (sandbox["keycloak"], "url"),
+            "s3": (sandbox.get("s3", {}), "endpoint"),
+            "kubernetes": (self._cluster, "server"),
+            "gateway": (self._cluster, "gateway_url"),
+        }[server]
+        pki = Authority(Path(sandbox["ca_file"]).parent, "sandbox")
+        pair = pki.server("faults-proxy")
+        ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        ours.load_cert_chain(pair.certificate, pair.key)
+        theirs = ssl.create_default_context(cafile=sandbox["ca_file"])
+        if server == "kubernetes":
+            operator = pki.client("oapip-operator")
+            theirs.load_cert_chain(operator.certificate, operator.key)
+        super().__init__(place[url], server, told, ours, theirs)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Options of ansible-playbook that lead a run of our playbooks through the proxy."""
+        path = self._folder / f"proxy-{self.server}.json"
+        write_private(path, json.dumps(self.variables()))
+        return ("-e", f"@{path}")
+
+    def variables(self) -> dict[str, Any]:
+        """Return the variables that `options` sets."""
+        if self.server == "kubernetes":
+            return {"oapip_kubeconfig": str(self.kubeconfig())}
+        if self.server == "gateway":
+            return {"gateway_https_port": self.port, "validation_https_port": self.port}
+        if self.server == "s3":
+            store = self._sandbox["s3"]
+            keys = {name: store[name] for name in ("access_key", "secret_key", "region")}
+            place = {"endpoint": self.url, "bucket": "eoepca", **keys}
+            # what was probed once is known by the endpoint: the probe keeps to the real one
+            return {
+                f"{role}_stage_out": place for role in ("object_storage", "validation", "removal")
+            }
+        keycloak = self._sandbox["keycloak"]
+        account = {
+            "server_url": self.url,
+            "realm": keycloak["realm"],
+            "auth_realm": "master",
+            "auth_client_id": "admin-cli",
+            "auth_client_secret": "",
+            "auth_username": keycloak["admin_user"],
+            "auth_password": keycloak["admin_password"],
+        }
+        roles = ("prerequisites", "identity", "validation", "removal")
+        return {f"{role}_keycloak": account for role in roles}
+
+    def kubeconfig(self) -> Path:
+        """Write a kubeconfig that leads to the proxy, without any credentials."""
+        config = yaml.safe_load(Path(self._cluster["kubeconfig"]).read_text())
+        authority = base64.b64encode(Path(self._sandbox["ca_file"]).read_bytes()).decode()
+        config["clusters"][0]["cluster"] = {
+            "server": self.url,
+            "certificate-authority-data": authority,
+        }
+        config["users"][0]["user"] = {}
+        path = self._folder / "proxy.kubeconfig"
+        write_private(path, yaml.safe_dump(config))
+        return path
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

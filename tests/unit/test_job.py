@@ -112,6 +112,27 @@ def test_the_server_may_choose_the_pause_but_not_the_deadline() -> None:
     assert time.time == 60.0
 
 
+def test_a_server_that_asks_for_no_pause_is_not_flooded() -> None:
+    look, time = looks(_job.Look({"status": "running"}, retry_after=0.0))
+    assert _job.wait(look, Deadline(60, time)).looks <= 61
+
+
+@pytest.mark.parametrize(
+    ("status", "moment"),
+    [
+        ({"created": "1970-01-01T00:01:00Z"}, 60),
+        ({"created": "1970-01-01T00:01:00.7Z"}, 60),
+        ({"created": "1970-01-01T01:01:00.123456789+01:00"}, 60),
+        ({"created": "1970-01-01 00:01:00"}, 60),
+        ({"created": "soon", "started": "1970-01-01T00:01:00"}, 60),
+        ({"created": 7}, 0),
+        ({}, 0),
+    ],
+)
+def test_when_a_job_began_is_read_in_many_forms(status: dict[str, Any], moment: int) -> None:
+    assert _job.began(status) == moment
+
+
 def test_each_change_is_told_once() -> None:
     states = [("accepted", None), ("running", 0), ("running", 0), ("running", 33.4)]
     found = [_job.Look({"status": state, "progress": part}) for state, part in states]

@@ -145,6 +145,20 @@ def test_an_expired_given_token_is_told_before_it_is_sent(double: Double) -> Non
     server(double, token=jwt(exp=time.time() + 60)).ask("GET", ["processes"], "listing")
 
 
+def test_the_life_of_a_given_token_goes_by_the_monotonic_clock(
+    double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    one = server(double, Clock(lambda: now[0], lambda s: None), token=jwt(exp=time.time() + 60))
+    real = time.time
+    for jumped in (3600, -3600):
+        monkeypatch.setattr(time, "time", lambda by=jumped: real() + by)
+        one.ask("GET", ["processes"], "listing")
+    now[0] = 61.0
+    with pytest.raises(OapipError, match="it expired 1 seconds ago"):
+        one.ask("GET", ["processes"], "listing")
+
+
 @pytest.mark.parametrize(
     "token", ["", "abc", "a.b.c", jwt(), jwt(exp="x"), jwt(exp=True), "a.W10.c"]
 )
