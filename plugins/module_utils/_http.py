@@ -196,8 +196,6 @@ def send(
     # a proxy or CA of the environment must not replace the session's own choice of trust
     kwargs.setdefault("verify", http.verify)
     while True:
-        if not repeatable and method.upper() not in IDEMPOTENT:
-            http.close()  # an idle connection may be about to end, and then nobody knows
         try:
             response = http.request(method, url, timeout=timeout, allow_redirects=False, **kwargs)
         except requests.exceptions.RequestException as error:

@@ -251,6 +251,9 @@ class Server:
         patience = timeout if kwargs.get("retry") is False else None
         for last in (False, True):
             token = self._tokens.current(patience)
+            if method not in _http.IDEMPOTENT:
+                # an idle connection may be about to end, and then nobody knows what was done
+                self._http.close()
             response = _http.send(
                 self._http,
                 method,

@@ -182,18 +182,6 @@ def test_no_wish_makes_a_flood() -> None:
     assert _http.pause(0, 7.0) == 7
 
 
-def test_what_may_be_sent_once_is_sent_on_a_connection_of_its_own(server: Scripted) -> None:
-    """A server may be closing an idle one, and then nobody knows what became of the request."""
-    server.script = [(200, {}, b"{}")] * 3
-    session = _http.session()
-    closed: list[str] = []
-    session.close = lambda: closed.append("close")
-    for method in ("GET", "POST", "GET"):
-        url = f"http://127.0.0.1:{server.server_address[1]}/x"
-        assert _http.send(session, method, url, "asking").status_code == 200
-        assert len(closed) == (method == "POST" or len(server.seen) > 1)
-
-
 def test_a_dead_server_is_named_with_a_cure_and_without_the_query() -> None:
     with pytest.raises(OapipError) as caught:
         _http.send(

@@ -145,6 +145,20 @@ def test_an_expired_given_token_is_told_before_it_is_sent(double: Double) -> Non
     server(double, token=jwt(exp=time.time() + 60)).ask("GET", ["processes"], "listing")
 
 
+def test_what_may_be_sent_once_is_sent_on_a_connection_of_its_own(
+    double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may be closing an idle one, and then nobody knows what became of the request."""
+    closed: list[str] = []
+    monkeypatch.setattr(requests.Session, "close", lambda _session: closed.append("close"))
+    one = server(double)
+    one.ask("GET", ["processes"], "asking")
+    assert closed == []
+    one.ask("POST", ["processes", "echo", "execution"], "starting", json={"inputs": {}})
+    one.ask("GET", ["processes"], "asking")
+    assert closed == ["close"]
+
+
 def test_the_life_of_a_given_token_goes_by_the_monotonic_clock(
     double: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
