@@ -6,6 +6,7 @@ What a third party's server offers of it is in test_pygeoapi.py.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,22 @@ def test_a_job(engine: Stand, tmp_path: Path) -> None:
     assert call(oapip_job, engine, job_id=job_id, state="dismissed")["changes"] == []
     assert len(engine.writes()) == before + 2, "it was dismissed twice"
     assert call(oapip_job_info, engine)["jobs"] == []
+
+
+def test_one_among_thousands_of_jobs(engine: Stand) -> None:
+    """A list stays as short as it is wanted, and so does what the server is asked for."""
+    call(oapip_process, engine, content=CWL)
+    engine.never_runs()
+    wanted: Json = {"process_id": "sleeper", "inputs": {"seconds": 1}}
+    job_id = call(oapip_job, engine, state="started", **wanted)["job_id"]
+    running = engine.jobs.get(job_id)
+    assert running is not None
+    done = replace(running, status="successful", finished=running.created)
+    for number in range(3000):
+        engine.jobs.save(replace(done, job_id=f"{number:08}-0000-1000-8000-000000000000"))
+    before = len(engine.asked)
+    assert len(call(oapip_job_info, engine)["jobs"]) == 100
+    (found,) = call(oapip_job_info, engine, status=["accepted", "running"], limit=5)["jobs"]
+    assert found["jobID"] == job_id
+    assert call(oapip_job_info, engine, process_id="other")["jobs"] == []
+    assert len(engine.asked) - before <= 8
