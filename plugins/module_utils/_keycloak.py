@@ -444,7 +444,8 @@ def refuse_rest(what: str, left: t.Sequence[Change]) -> None:
         raise OapipError(
             f"reading back {what}",
             f"the server shows otherwise: {names}",
-            "Somebody else may be changing the same objects; run again.",
+            "Somebody else may be changing the same objects, then run again; or this version of "
+            "Keycloak does not know all of it (roles of contexts need 25).",
             extra={"left": [one.as_dict() for one in left]},
         )
 

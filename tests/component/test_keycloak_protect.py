@@ -118,7 +118,7 @@ def test_a_change_shows_itself_alone(here: Realm, client_id: str) -> None:
     assert not allowed(here, client_id, "carol", "/shared-a/x")
 
 
-def test_a_service_account_is_let_in_by_group_and_role(here: Realm, client_id: str) -> None:
+def test_a_service_account_gets_in_by_group_and_role(here: Realm, client_id: str) -> None:
     """A user policy would be compared with its client, while administrators are told otherwise."""
     name = f"{client_id}-pipeline"
     accounts: Json = {"service_accounts": True, "service_account_roles": ["analyst"]}
