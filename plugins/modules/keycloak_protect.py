@@ -95,8 +95,8 @@ options:
       roles:
         description:
           - Realm roles, or client roles as C(<client>/<role>), whose holders may use the context
-            (C(roles) of a role policy, C(authz/policy/role)). Needs Keycloak 25 or newer, as older ones
-            only know the roles that a token happens to name (C(fetchRoles)).
+            (C(roles) of a role policy, C(authz/policy/role)). Needs Keycloak 25 or newer, as older
+            ones only know the roles that a token happens to name (C(fetchRoles)).
         type: list
         elements: str
       scopes:
