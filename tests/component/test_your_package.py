@@ -17,6 +17,7 @@ import pytest
 import requests
 import yaml
 
+from ansible_collections.eoepca.oapip.plugins.module_utils._s3 import Store
 from ansible_collections.eoepca.oapip.plugins.modules import (
     keycloak_client,
     keycloak_protect,
@@ -28,6 +29,7 @@ from ansible_collections.eoepca.oapip.plugins.modules import (
 from tests.harness import ROOT, PlaybookRun, run_playbook
 from tests.keycloak_realm import Realm
 from tests.page import Reader, Shell, blocks, commands
+from tests.unit_params import params_of
 
 PAGE = ROOT / "docs" / "run-your-package.md"
 EXAMPLES = ROOT / "examples"
@@ -76,6 +78,16 @@ def token(sandbox: Sandbox) -> Iterator[str]:
     undeploy(bearer)
     yield bearer
     undeploy(ask())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def clean(sandbox: Sandbox) -> Iterator[None]:
+    """Take the results of the jobs away: undeploying and dismissing leave them in the bucket."""
+    store, bucket = Store({**sandbox["s3"], "ca_path": sandbox["ca_file"]}), "eoepca"
+    before = {one["Key"] for one in store.objects(bucket)}
+    yield
+    for key in {one["Key"] for one in store.objects(bucket)} - before:
+        store.delete(bucket, key)
 
 
 def environment(sandbox: Sandbox, home: Path) -> dict[str, str]:
@@ -189,7 +201,9 @@ def examples(
 ) -> PlaybookRun:
     """All examples of the four modules in one playbook, run at full verbosity."""
     first, certain, undeploy = tasks_of(oapip_process, sandbox)
-    run, start, wait, fetch, remove = tasks_of(oapip_job, sandbox)
+    run, clip, start, wait, fetch, remove = tasks_of(oapip_job, sandbox)
+    # no such process here; what it sends is tested in unit/test_inputs.py
+    assert params_of(oapip_job, clip["eoepca.oapip.oapip_job"])["input_files"]
     fetch["eoepca.oapip.oapip_job"]["storage"]["ca_path"] = sandbox["ca_file"]
     infos = tasks_of(oapip_process_info, sandbox)
     jobs = tasks_of(oapip_job_info, sandbox)  # one of them lists what runs, while it runs
