@@ -2,7 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Inputs of a job that are files of the controller, as qualified values (18-062r2 7.11.2.2)."""
+"""Inputs of a job: what JSON can tell; files as qualified values (18-062r2 7.11.2.2)."""
 
 from __future__ import annotations
 
@@ -35,13 +35,17 @@ KINDS = {
 MOST = 64 * 1024 * 1024
 """Bytes of a file that are sent by value."""
 
+DEPTH = 100
+"""Levels of lists and mappings in an input; Python's own copies of more would meet its limit."""
+
 
 def with_files(inputs: t.Mapping[str, t.Any], files: t.Mapping[str, t.Any]) -> Document:
     """Return the inputs, with those that are files by value.
 
     :param files: by name of the input a path, a mapping with ``path`` and ``media_type``, or a list
         of these.
-    :raises OapipError: a file cannot be read, is not what its media type says, or is too long.
+    :raises OapipError: a file cannot be read, is not what its media type says, or is too long; or
+        JSON cannot tell an input.
     """
     found = dict(inputs)
     for name, given in files.items():
@@ -52,7 +56,30 @@ def with_files(inputs: t.Mapping[str, t.Any], files: t.Mapping[str, t.Any]) -> D
         several = isinstance(given, list)
         values = [_value(str(name), one) for one in (given if several else [given])]
         found[str(name)] = values if several else values[0]
+    for name, value in found.items():
+        _check(str(name), value)
     return found
+
+
+def _check(name: str, value: t.Any) -> None:
+    """Refuse what would fail in the midst of the request that starts the job.
+
+    :raises OapipError: JSON cannot tell a value.
+    """
+    doing, inner = f"reading input {name}", [value]
+    for _ in range(DEPTH + 1):
+        boxes = [one for one in inner if isinstance(one, (list, dict))]
+        inner = [one for box in boxes for one in (box.values() if isinstance(box, dict) else box)]
+    if boxes:
+        reason = f"it is nested deeper than {DEPTH} levels"
+        raise OapipError(doing, reason, "Give a reference (href) in inputs.")
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        reason = "a number in it is not finite, and JSON has no such numbers"
+        raise OapipError(doing, reason, "Correct inputs.") from None
+    except TypeError as error:
+        raise OapipError(doing, f"JSON cannot tell it: {error}", "Correct inputs.") from None
 
 
 def _value(name: str, given: t.Any) -> Document:
@@ -76,9 +103,9 @@ def _value(name: str, given: t.Any) -> Document:
         raise OapipError(doing, f"{path} is longer than {MOST // 1024**2} MiB", hint)
     try:
         return qualified(data, str(given.get("media_type") or media_type_of(path)))
-    except ValueError:
+    except ValueError as error:
         hint = "Correct the file, or give another media_type."
-        raise OapipError(doing, f"{path} is no JSON", hint) from None
+        raise OapipError(doing, f"{path} is no JSON: {error}", hint) from None
 
 
 def media_type_of(path: str) -> str:
@@ -90,11 +117,15 @@ def media_type_of(path: str) -> str:
 def qualified(data: bytes, media_type: str) -> Document:
     """Return a value with its media type: JSON as it is, text as text, all else in base64.
 
-    :raises ValueError: it has to be JSON and is not.
+    :raises ValueError: it has to be JSON and is not, or nobody can read it.
     """
     kind = media_type.partition(";")[0].strip().lower()
     if kind.endswith(("/json", "+json")):
-        return {"value": json.loads(data, parse_constant=_no_json), "mediaType": media_type}
+        try:
+            found = json.loads(data, parse_constant=_no_json)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        return {"value": found, "mediaType": media_type}
     if kind.startswith("text/") or kind.endswith(("xml", "yaml")):
         try:
             return {"value": data.decode("utf-8"), "mediaType": media_type}

@@ -10,6 +10,7 @@ stand for the target (another connection, become, async, environment), the modul
 
 from __future__ import annotations
 
+import datetime
 import gc
 import multiprocessing
 import time
@@ -169,7 +170,10 @@ def keep_lock(lock: t.Any) -> None:
 
 
 def plain(value: t.Any) -> t.Any:
-    """Return a value free of Ansible's tags and lazy containers, as SDKs expect it."""
+    """Return a value free of Ansible's tags and lazy containers, as a module that is sent gets it.
+
+    A date of YAML is its text (ISO 8601) then.
+    """
     if isinstance(value, t.Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
@@ -177,4 +181,6 @@ def plain(value: t.Any) -> t.Any:
     for kind in (bool, str, int, float):
         if isinstance(value, kind):
             return kind(value)
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
     return value

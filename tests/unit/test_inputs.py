@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given as of_any
+from hypothesis import strategies as st
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _inputs, _job, _process
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
@@ -72,7 +75,10 @@ def test_the_home_folder_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ({"in": "{0}"}, "directory"),
         ({"in": "a\0b"}, "cannot be read"),
         ({"in": "{0}/bad.json"}, r"bad.json is no JSON"),
-        ({"in": "{0}/nan.json"}, r"nan.json is no JSON"),
+        ({"in": "{0}/nan.json"}, r"nan.json is no JSON: NaN"),
+        ({"in": "{0}/huge.json"}, r"input in: .* not finite"),
+        ({"in": "{0}/deep.json"}, r"input in: .*100 levels"),
+        ({"in": "{0}/deeper.json"}, r"deeper.json .*nested too deeply"),
         ({"in": "{0}/bytes.json"}, r"bytes.json is no JSON"),
         ({"in": 3}, "no path"),
         ({"in": None}, "no path"),
@@ -85,14 +91,54 @@ def test_the_home_folder_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_file_that_cannot_be_sent_starts_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any, words: str
 ) -> None:
-    monkeypatch.setattr(_inputs, "MOST", 100)
+    monkeypatch.setattr(_inputs, "MOST", 9999)
     (tmp_path / "bad.json").write_text("{")
     (tmp_path / "nan.json").write_text("[NaN]")
+    (tmp_path / "huge.json").write_text("[1e999]")
+    (tmp_path / "deep.json").write_text("[" * 101 + "]" * 101)
+    (tmp_path / "deeper.json").write_text("[" * 4000 + "]" * 4000)
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\xfd")
-    (tmp_path / "long.txt").write_text("x" * 101)
+    (tmp_path / "long.txt").write_text("x" * 10000)
     files = json.loads(json.dumps(given).replace("{0}", str(tmp_path)))
     with pytest.raises(OapipError, match=words):
         _inputs.with_files({"n": 1}, files)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (float("nan"), "not finite"),
+        ([1, {"value": float("-inf")}], "not finite"),
+        (b"bytes", "bytes"),
+        ({"href": object()}, "object"),
+        ({(1, 2): 3}, "tuple"),
+        (json.loads("[" * 99 + "]" * 99), ""),
+        (json.loads("[" * 101 + "]" * 101), "nested deeper than 100 levels"),
+    ],
+)
+def test_an_input_that_json_cannot_tell_is_refused(value: Any, words: str) -> None:
+    if not words:
+        assert _inputs.with_files({"in": value}, {}) == {"in": value}
+        return
+    with pytest.raises(OapipError, match=rf"reading input in: .*{words}"):
+        _inputs.with_files({"in": value}, {})
+
+
+@of_any(
+    st.binary() | st.text().map(str.encode) | st.builds(lambda n: b"[" * n, st.integers(0, 5000)),
+    st.sampled_from(["application/json", "application/geo+json", "text/plain", "a/xml", "x", ""]),
+)
+def test_any_bytes_are_a_value_that_can_be_sent_or_are_refused(data: bytes, kind: str) -> None:
+    try:
+        found = _inputs.qualified(data, kind)
+    except ValueError:
+        assert "json" in kind
+        return
+    assert found["mediaType"] == kind
+    if found.get("encoding") == "base64":
+        assert base64.b64decode(found["value"]) == data
+    with contextlib.suppress(OapipError):  # a number beyond all bounds
+        assert json.dumps(_inputs.with_files({"in": found}, {}), allow_nan=False)
 
 
 @pytest.fixture
