@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.errors import AnsibleError
-
 from ansible_collections.eoepca.oapip.plugins.module_utils import _http, _pack, _process
-from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.modules import oapip_process as _module
 from ansible_collections.eoepca.oapip.plugins.plugin_utils._in_process import InProcessAction
 
@@ -30,14 +27,7 @@ class ActionModule(InProcessAction):
         src = args.get("src")
         if not isinstance(src, str) or _pack.is_url(src):
             return args
-        try:
-            args["src"] = self._find_needle("files", src)
-        except AnsibleError:
-            raise OapipError(
-                f"reading {src}",
-                "there is no such file beside the playbook or role, nor in their folder files",
-                "Check src.",
-            ) from None
+        args["src"] = self.found(src, "src")
         if self._must_be_sent() and "content" not in args:
             args["content"] = _process.fetch_source(args.pop("src"), PATIENCE, _http.session())
         return args

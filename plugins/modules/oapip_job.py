@@ -54,6 +54,8 @@ options:
         value.
       - A path, or a mapping of V(path) and V(media_type), or a list of these. Without
         V(media_type), the name of the file says it.
+      - A relative path is looked for beside the playbook or role and in their folders C(files), on
+        the controller also where the task runs on another host.
       - JSON is sent as it is, text as text, anything else in base64. For what is longer than
         64 MiB, give a reference in O(inputs).
     type: dict
@@ -116,9 +118,9 @@ options:
     type: path
   assets_dest:
     description:
-      - Folder of the controller to save the files to that the results refer to, created where it
-        is missing. The files of an output are in a folder of its name, those of a STAC item in a
-        folder of the item's ID below it.
+      - Folder to save the files to that the results refer to, on the host that runs the task,
+        created where it is missing. The files of an output are in a folder of its name, those of a
+        STAC item in a folder of the item's ID below it.
       - These are the targets of references (C(href)), and of addresses that begin with C(s3://),
         the assets of STAC items and collections, and the documents that STAC links as C(item) or
         C(child). Relative addresses start from their document.

@@ -13,9 +13,11 @@ from __future__ import annotations
 import datetime
 import gc
 import multiprocessing
+import os
 import time
 import typing as t
 
+from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
@@ -84,6 +86,7 @@ class InProcessAction(ActionBase):
                 task_vars=task_vars,
                 wrap_async=bool(self._task.async_val),
             )
+            self._show_as_given(sent, args)
             return sent
         return self._run_here(args, task_vars)
 
@@ -93,6 +96,28 @@ class InProcessAction(ActionBase):
         :raises OapipError: a file is missing.
         """
         return dict(self._task.args)
+
+    def found(self, path: str, option: str) -> str:
+        """Return the path of a file of the controller that a task names.
+
+        :raises OapipError: there is none beside the playbook or role, where others look for theirs.
+        """
+        try:
+            needle = os.path.expandvars(os.path.expanduser(path))
+            return t.cast("str", self._find_needle("files", needle))
+        except AnsibleError:
+            raise OapipError(
+                f"reading {path}",
+                "there is no such file beside the playbook or role, nor in their folder files",
+                f"Check {option}.",
+            ) from None
+
+    def _show_as_given(self, sent: t.Dict[str, t.Any], args: t.Mapping[str, t.Any]) -> None:
+        """Show the names of files in a result, where the module got what they hold."""
+        told = (sent.get("invocation") or {}).get("module_args", {})
+        for name in {*args, *self._task.args}:
+            if args.get(name) != self._task.args.get(name):
+                told[name] = self._task.args.get(name)
 
     def _must_be_sent(self) -> bool:
         transport = getattr(self._connection, "transport", "local")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.harness import both_ways, run_tasks
+from tests.ogc_double import Asked, Double, Engine, Reply, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("[!_]*.py"))
@@ -84,6 +87,112 @@ def test_a_package_is_looked_for_beside_the_playbook_both_ways(tmp_path: Path) -
         here, sent = both_ways(tmp_path, "oapip_process", params)
         assert words in here.result["msg"]
         assert here.contract() == sent.contract()
+
+
+@pytest.fixture
+def clip() -> Iterator[Double]:
+    """A server with a process that says nothing of its inputs."""
+    engine = Engine()
+    about = {"id": "clip", "jobControlOptions": ["async-execute"]}
+
+    def answer(asked: Asked) -> Reply:
+        if asked.method == "GET" and asked.path.endswith("/processes/clip"):
+            return Reply(200, about)
+        return engine(asked)
+
+    engine.packages["clip"] = "cwl"
+    with serving(answer) as double:
+        yield double
+
+
+def test_inputs_are_the_same_both_ways(tmp_path: Path, clip: Double) -> None:
+    """Files are those of the controller, beside the playbook; dates are text."""
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "area.geojson").write_text('{"type": "Point", "day": "2024-01-01"}')
+    (tmp_path / "style.txt").write_text("a: 2024-01-01\n")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\0")
+    whole = {"path": str(tmp_path / "picture.png"), "media_type": "image/x-own"}
+    params = {
+        "url": f"{clip.url}/alice/ogc-api",
+        "process_id": "clip",
+        "inputs": {"day": date(2024, 1, 1), "days": [date(2024, 2, 1)], "n": 1.5, "on": True},
+        "input_files": {"area": "area.geojson", "style": ["style.txt", whole]},
+        "state": "started",
+    }
+    here, sent = both_ways(tmp_path, "oapip_job", params)
+    assert (here.status, sent.status) == ("ok", "ok"), (here, sent)
+    first, second = (json.loads(one.body)["inputs"] for one in clip.asked if one.method == "POST")
+    assert first == second
+    assert first == {
+        "day": "2024-01-01",
+        "days": ["2024-02-01"],
+        "n": 1.5,
+        "on": True,
+        "area": {
+            "value": {"type": "Point", "day": "2024-01-01"},
+            "mediaType": "application/geo+json",
+        },
+        "style": [
+            {"value": "a: 2024-01-01\n", "mediaType": "text/plain"},
+            {"value": "iVBORwA=", "mediaType": "image/x-own", "encoding": "base64"},
+        ],
+    }
+    # what is shown of a task holds no file
+    assert sent.result["invocation"]["module_args"]["input_files"] == params["input_files"]
+    assert "iVBORwA=" not in str(sent.result)
+
+
+def test_wrong_inputs_are_told_the_same_both_ways(tmp_path: Path, clip: Double) -> None:
+    (tmp_path / "beside.txt").write_text("x")
+    cases: dict[str, dict[str, Any]] = {
+        "reading input n: a number in it is not finite": {"inputs": {"n": float("nan")}},
+        "reading gone.txt: there is no such file beside": {"input_files": {"n": "gone.txt"}},
+        "reading the file of input n: it is no path": {"input_files": {"n": 3}},
+        "reading the file of input n: it is no path, nor": {"input_files": {"n": {"path": [1]}}},
+        "reading the file of input n: /: Is a directory": {"input_files": {"n": "/"}},
+        "it is in inputs too": {"inputs": {"n": 1}, "input_files": {"n": "beside.txt"}},
+        "input_files": {"input_files": [1]},
+    }
+    params = {"url": f"{clip.url}/alice/ogc-api", "process_id": "clip"}
+    tasks = [
+        {
+            "name": f"{words} {way}",
+            "eoepca.oapip.oapip_job": {**params, **given},
+            **({"environment": {"OAPIP_TEST_SENT": "1"}} if way == "sent" else {}),
+        }
+        for words, given in cases.items()
+        for way in ("here", "sent")
+    ]
+    done = run_tasks(tmp_path, tasks)
+    for words in cases:
+        here, sent = (done.of(f"{words} {way}").contract() for way in ("here", "sent"))
+        assert words in here["msg"]
+        assert words in sent["msg"]
+        assert here.get("error") == sent.get("error")
+    assert clip.writes() == []
+
+
+def test_files_of_a_command_line_and_of_a_job_that_is_there(tmp_path: Path, clip: Double) -> None:
+    """On a command line, options are texts; what is waited for or dismissed needs no file."""
+    (tmp_path / "area.geojson").write_text('{"type": "Point"}')
+    given = f"""url={clip.url}/alice/ogc-api process_id=clip state=started inputs='{{"n": 1}}'"""
+    given += """ input_files='{"area": "area.geojson"}'"""
+    gone = {"job_id": "1", "state": "dismissed", "input_files": {"n": "gone"}}
+    gone["url"] = f"{clip.url}/alice/ogc-api"
+    sent = {"environment": {"OAPIP_TEST_SENT": "1"}}
+    done = run_tasks(
+        tmp_path,
+        [
+            {"name": "here", "eoepca.oapip.oapip_job": given},
+            {"name": "sent", "eoepca.oapip.oapip_job": given, **sent},
+            {"name": "gone", "eoepca.oapip.oapip_job": gone},
+            {"name": "gone, sent", "eoepca.oapip.oapip_job": gone, **sent},
+        ],
+    )
+    assert [one.status for one in done.results] == ["ok"] * 4, done.output
+    first, second = (json.loads(one.body)["inputs"] for one in clip.asked if one.method == "POST")
+    area = {"value": {"type": "Point"}, "mediaType": "application/geo+json"}
+    assert first == second == {"n": 1, "area": area}
 
 
 def test_every_module_refuses_an_unknown_option_both_ways(tmp_path: Path) -> None:
