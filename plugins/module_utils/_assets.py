@@ -227,41 +227,44 @@ def keep(
     params: Params,
     ctx: Context,
     server: _ogc.Server,
+    job_id: str,
     status: Document,
     results: t.Any,
 ) -> t.Tuple[t.List[Change], t.Dict[str, t.Any]]:
     """Save results and the files they refer to, where that is asked for; in check mode only look.
 
+    :param job_id: empty for a synchronous job without one.
     :return: the changes, and the fact ``assets``.
     """
     changes, facts = [], {}
     if params["dest"]:
-        data = _jobs.saved_text(results)
+        data = _jobs.saved(results)
         if _files.differs(params["dest"], data):
             changes.append(_files.file_change(params["dest"]))
             if not ctx.check_mode:
                 _files.save(params["dest"], lambda file: file.write(data))
     if params["assets_dest"]:
         change = _files.file_change(params["assets_dest"], "folder")
-        facts["assets"] = _kept_assets(params["assets_dest"], ctx, server, params, status, results)
+        facts["assets"] = _kept_assets(params, ctx, server, job_id, status, _jobs.told(results))
         if any(one["changed"] for one in facts["assets"]):
             changes.append(change)
     return changes, facts
 
 
 def _kept_assets(
-    folder: str,
+    params: Params,
     ctx: Context,
     server: _ogc.Server,
-    params: Params,
+    job_id: str,
     status: Document,
     results: t.Any,
 ) -> t.List[Document]:
     remote = Remote(server, params, status)
-    base = server.url("jobs", str(status.get("jobID", "")), "results")
+    of_process = ["processes", params["process_id"] or "", "execution"]
+    base = server.url(*(["jobs", job_id, "results"] if job_id else of_process))
     found: t.List[Document] = []
     for asset in settled(Gathered(results, base, remote).assets):
-        path = os.path.join(folder, *asset.path.split("/"))
+        path = os.path.join(params["assets_dest"], *asset.path.split("/"))
         data = asset.data
         changed = remote.differs(asset.url, path) if data is None else _files.differs(path, data)
         if changed and not ctx.check_mode:

@@ -34,6 +34,13 @@ class Started(t.NamedTuple):
     results: t.Any = None
 
 
+class Raw(t.NamedTuple):
+    """Raw results that are no text: what is told of them, and what they are."""
+
+    told: t.Any
+    data: bytes
+
+
 def start(
     server: _ogc.Server, process_id: str, body: Document, sync_seconds: t.Optional[float] = None
 ) -> Started:
@@ -129,7 +136,7 @@ def _content_of(response: t.Any, shape: str, doing: str) -> t.Any:
 
 
 def content(response: t.Any) -> t.Any:
-    """Return an answer's content: JSON parsed, text as text, else what it is and how long.
+    """Return an answer's content: JSON parsed, text as text, else :class:`Raw`.
 
     Raw results by reference are links in the header, by output (18-062r2,
     /req/core/process-execute-sync-raw-ref).
@@ -143,8 +150,9 @@ def content(response: t.Any) -> t.Any:
         if parsed is not None:
             return parsed
     if kind.startswith("text/") or not kind or "json" in kind or "xml" in kind:
-        return response.content.decode("utf-8", "replace")
-    return {"type": kind, "size": len(response.content)}
+        text = response.content.decode("utf-8", "replace")
+        return text if text.encode() == response.content else Raw(text, response.content)
+    return Raw({"type": kind, "size": len(response.content)}, response.content)
 
 
 def _typed(link: t.Mapping[str, str]) -> t.Dict[str, str]:
@@ -265,8 +273,15 @@ def listed(server: _ogc.Server, filters: t.Mapping[str, t.Any], limit: int) -> t
     return list(kept.values())
 
 
-def saved_text(results: t.Any) -> bytes:
-    """Return what is saved of results: JSON with sorted keys, or the text."""
+def told(results: t.Any) -> t.Any:
+    """Return what a result shows of results: all, or what they are and how long."""
+    return results.told if isinstance(results, Raw) else results
+
+
+def saved(results: t.Any) -> bytes:
+    """Return what is saved of results: JSON with sorted keys, anything else as it came."""
+    if isinstance(results, Raw):
+        return results.data
     if isinstance(results, str):
         return results.encode()
     return (json.dumps(results, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()

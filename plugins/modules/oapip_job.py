@@ -68,6 +68,11 @@ options:
   response:
     description:
       - Shape of the results.
+      - Raw results are what the process made, a picture for example. O(dest) saves them as they
+        are. Without O(dest), of what is neither JSON nor text only RV(job_results) remains, and a
+        server need not keep what a job gave with O(mode=sync).
+      - They are held in memory. Ask for large ones by reference, with O(outputs), and take them
+        with O(assets_dest).
     type: str
     choices: [document, raw]
     default: document
@@ -113,8 +118,10 @@ options:
     default: false
   dest:
     description:
-      - File to save the results document to, on the host that runs the task. On the controller, a
-        relative path starts at the folder of the playbook.
+      - File to save the results to, on the host that runs the task. On the controller, a relative
+        path starts at the folder of the playbook.
+      - JSON is saved with its keys sorted, so that the same results are the same file; anything
+        else byte by byte, C(multipart/related) too.
     type: path
   assets_dest:
     description:
@@ -253,7 +260,9 @@ job:
   type: dict
   sample: {jobID: 4f1c8a2e-e65a-11f1-860f-02fc00000001, processID: hello, status: successful}
 job_results:
-  description: The results, parsed where they are JSON.
+  description:
+    - The results, parsed where they are JSON. Of raw results that are neither JSON nor text, their
+      media type C(type) and their length in bytes C(size).
   returned: when the job was successful
   type: raw
   sample: {greeting: {value: {type: Collection}}}
@@ -540,9 +549,9 @@ def finished(
 ) -> Result:
     """Return the results, saved where that is wanted."""
     ids = {"job_id": job_id} if job_id else {}
-    facts = {**ids, "job": status, "job_results": results}
+    facts = {**ids, "job": status, "job_results": _jobs.told(results)}
     try:
-        kept, assets = _assets.keep(params, ctx, server, status, results)
+        kept, assets = _assets.keep(params, ctx, server, job_id, status, results)
     except OapipError as error:
         error.extra = {**facts, "changed": bool(changes), **error.extra}
         raise

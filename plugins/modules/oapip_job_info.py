@@ -83,7 +83,7 @@ jobs:
   sample: [{jobID: 4f1c8a2e-e65a-11f1-860f-02fc00000001, processID: hello, status: running,
   progress: 33}]
 job_results:
-  description: Results of the job, or null.
+  description: Results of the job, or null; as M(eoepca.oapip.oapip_job) returns them.
   returned: success
   type: raw
 assumed:
@@ -143,7 +143,7 @@ def run(params: Params, ctx: Context) -> Result:
         status = _jobs.status_of(server, params["job_id"])
         good = params["results"] and status is not None and status.get("status") == "successful"
         results = _jobs.results_of(server, params["job_id"]) if good else None
-        return result([], jobs=[status] if status else [], job_results=results)
+        return result([], jobs=[status] if status else [], job_results=_jobs.told(results))
     except OapipError as error:
         if not (ctx.check_mode and _ogc.not_there_yet(error)):
             raise

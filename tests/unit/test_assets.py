@@ -134,6 +134,29 @@ def test_references_of_this_server_and_of_others(place: Place) -> None:
     assert all(one.headers["authorization"] == f"Bearer {TOKEN}" for one in mine)
 
 
+@pytest.mark.parametrize("ids", [{"id": "1"}, {"jobID": "1", "id": "other"}, {}])
+def test_relative_references_start_at_the_results(place: Place, ids: dict[str, str]) -> None:
+    """Part 1 version 2 may call a job's number `id` alone."""
+    place.engine.jobs["1"] = [{**ids, "processID": "p", "status": "successful"}]
+    place.here.put("/alice/ogc-api/jobs/1/a.tif", b"a")
+    place.run({"out": {"href": "a.tif"}})
+    assert place.saved() == {"out/a.tif": b"a"}
+
+
+def test_relative_references_of_a_job_without_a_number(place: Place) -> None:
+    """What runs synchronously may have none."""
+    place.here.put("/alice/ogc-api/processes/echo/a.tif", b"a")
+    place.api.fail("POST", "/execution", Reply(200, {"out": {"href": "a.tif"}}))
+    given: dict[str, Any] = {
+        "process_id": "echo",
+        "job_id": None,
+        "mode": "sync",
+        "inputs": {"fn": "x"},
+    }
+    place.run({}, **given)
+    assert place.saved() == {"out/a.tif": b"a"}
+
+
 def test_stac_is_followed_from_document_to_document(place: Place) -> None:
     url = f"{place.data.url}/cat/collection.json"
     place.there.put(

@@ -408,6 +408,40 @@ def test_raw_results_by_reference_are_links_in_the_header(double: Double, water:
     }
 
 
+PNG = bytes(range(256))
+PARTS = b"--x\r\nContent-ID: <a>\r\n\r\n\xff\x00\r\n--x--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "told"),
+    [
+        ("image/png", PNG, {"type": "image/png", "size": 256}),
+        ("multipart/related; boundary=x", PARTS, {"type": "multipart/related", "size": len(PARTS)}),
+        ("text/csv; charset=iso-8859-1", b"\xe9,1\r\n", "\ufffd,1\r\n"),
+        ("text/plain", "\ufeff\u00e9\r\n".encode(), "\ufeff\u00e9\r\n"),
+        ("application/xml", b"<a/>", "<a/>"),
+    ],
+    ids=["picture", "parts", "latin", "text", "xml"],
+)
+@pytest.mark.parametrize("mode", ["async", "sync"])
+def test_raw_results_are_saved_as_they_are(
+    double: Double, water: Engine, tmp_path: Path, kind: str, data: bytes, told: Any, mode: str
+) -> None:
+    name, dest = ("water" if mode == "async" else "echo"), tmp_path / "out.bin"
+    where = ("GET", "/results") if mode == "async" else ("POST", "/execution")
+    given: dict[str, Any] = {"process_id": name, "inputs": {"fn": "x"}, "response": "raw"}
+    double.fail(*where, Reply(200, data, {"Content-Type": kind}))
+    made = call(oapip_job, double, mode=mode, dest=str(dest), **given)
+    assert dest.read_bytes() == data
+    assert json.loads(json.dumps(made))["job_results"] == told
+    if mode == "async":
+        double.fail("GET", "/results", *[Reply(200, data, {"Content-Type": kind})] * 2)
+        again: dict[str, Any] = {"job_id": made["job_id"], "dest": str(dest), "response": "raw"}
+        assert call(oapip_job, double, **again)["changed"] is False
+        info = call(oapip_job_info, double, job_id=made["job_id"], results=True)
+        assert json.loads(json.dumps(info))["job_results"] == told
+
+
 def test_a_status_with_200_is_a_started_job(double: Double, water: Engine) -> None:
     water.jobs["j"] = [{"jobID": "j", "status": "successful"}]
     double.fail("POST", "/execution", Reply(200, {"jobID": "j", "status": "accepted"}))
