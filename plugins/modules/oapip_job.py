@@ -200,18 +200,17 @@ EXAMPLES = r"""
     dest: results.json
   register: job
 
-- name: Clip it to an area, with a file and a bounding box by value
+- name: Run a process with a bounding box, a list and files by value
   eoepca.oapip.oapip_job:
     url: https://zoo.example.org/alice/ogc-api
     token: "{{ token }}"
-    process_id: clip
+    process_id: clip # the package and the files are in examples/ of the collection
     inputs:
-      collection: {href: "https://example.org/stac/collection.json", type: application/json}
       extent: {bbox: [10.0, 46.5, 11.5, 47.5], crs: "http://www.opengis.net/def/crs/OGC/1.3/CRS84"}
       bands: [red, nir]
     input_files:
       area: area.geojson
-      style: {path: style.txt, media_type: application/vnd.ogc.sld+xml}
+      style: {path: style.sld, media_type: application/vnd.ogc.sld+xml}
 
 - name: Start a job now
   eoepca.oapip.oapip_job:

@@ -1,10 +1,12 @@
 """What a user of the engine is told to do works: the page, the examples, the pipeline.
 
-On the deployed engine of the sandbox, as its user alice, who owns the process `hello` here.
+On the deployed engine of the sandbox, as its user alice, who owns the processes `hello` and `clip`
+here.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -29,7 +31,6 @@ from ansible_collections.eoepca.oapip.plugins.modules import (
 from tests.harness import ROOT, PlaybookRun, run_playbook
 from tests.keycloak_realm import Realm
 from tests.page import Reader, Shell, blocks, commands
-from tests.unit_params import params_of
 
 PAGE = ROOT / "docs" / "run-your-package.md"
 EXAMPLES = ROOT / "examples"
@@ -57,7 +58,7 @@ def token_url(sandbox: Sandbox) -> str:
 
 @pytest.fixture
 def token(sandbox: Sandbox) -> Iterator[str]:
-    """A token of alice, whose context has no process `hello` before and after."""
+    """A token of alice, whose context has no process `hello` or `clip` before and after."""
     account = {"grant_type": "password", "client_id": sandbox["token_client"], "scope": "openid"}
     account |= {"username": "alice", "password": sandbox["users"]["alice"]["password"]}
 
@@ -69,10 +70,11 @@ def token(sandbox: Sandbox) -> Iterator[str]:
         return str(answer.json()["access_token"])
 
     def undeploy(bearer: str) -> None:
-        url = f"{sandbox['clusters'][0]['gateway_url']}/alice/ogc-api/processes/hello"
         headers = {"Authorization": f"Bearer {bearer}"}
-        answer = requests.delete(url, headers=headers, verify=sandbox["ca_file"], timeout=30)
-        assert answer.status_code in (204, 404), answer.text
+        for name in ("hello", "clip"):
+            url = f"{sandbox['clusters'][0]['gateway_url']}/alice/ogc-api/processes/{name}"
+            answer = requests.delete(url, headers=headers, verify=sandbox["ca_file"], timeout=30)
+            assert answer.status_code in (204, 404), answer.text
 
     bearer = ask()
     undeploy(bearer)
@@ -202,9 +204,15 @@ def examples(
     """All examples of the four modules in one playbook, run at full verbosity."""
     first, certain, undeploy = tasks_of(oapip_process, sandbox)
     run, clip, start, wait, fetch, remove = tasks_of(oapip_job, sandbox)
-    # no such process here; what it sends is tested in unit/test_inputs.py
-    assert params_of(oapip_job, clip["eoepca.oapip.oapip_job"])["input_files"]
     fetch["eoepca.oapip.oapip_job"]["storage"]["ca_path"] = sandbox["ca_file"]
+    clip["register"] = "clipped"
+    place = {name: clip["eoepca.oapip.oapip_job"][name] for name in ("url", "token")}
+    made = {"job_id": "{{ clipped.job_id }}", "assets_dest": "made", "dest": "made.json"}
+    clips = [
+        {"name": "Clip", "eoepca.oapip.oapip_process": {**place, "src": "clip.cwl"}},
+        clip,
+        {"name": "Made", "eoepca.oapip.oapip_job": {**fetch["eoepca.oapip.oapip_job"], **made}},
+    ]
     infos = tasks_of(oapip_process_info, sandbox)
     jobs = tasks_of(oapip_job_info, sandbox)  # one of them lists what runs, while it runs
     play = {
@@ -215,12 +223,13 @@ def examples(
         "environment": {"OAPIP_TEST_SENT": "1"} if request.param == "sent" else {},
         "vars": {"ansible_python_interpreter": sys.executable},
         "module_defaults": {"group/eoepca.oapip.oapip": {"ca_path": sandbox["ca_file"]}},
-        "tasks": [first, certain, *infos, run, start, *jobs, wait, fetch, remove, undeploy],
+        "tasks": [first, certain, *infos, *clips, run, start, *jobs, wait, fetch, remove, undeploy],
     }
     playbook = tmp_path / "play" / "examples.yml"
     playbook.parent.mkdir()
     playbook.write_text(yaml.safe_dump([play], sort_keys=False))
-    (playbook.parent / "hello.cwl").write_text((EXAMPLES / "hello.cwl").read_text())
+    for name in ("hello.cwl", "clip.cwl", "area.geojson", "style.sld"):
+        (playbook.parent / name).write_text((EXAMPLES / name).read_text())
     given = tmp_path / "given.yml"
     given.touch(mode=0o600)
     password = sandbox["users"]["alice"]["password"]
@@ -252,6 +261,16 @@ def test_examples_run_as_pasted_and_do_what_they_say(examples: PlaybookRun, tmp_
     assert job["job"]["status"] == "successful"
     assert (tmp_path / "play" / "results.json").exists()
     assert of("Read one job")["job_results"] == job["job_results"]
+    clip = of("Run a process with a bounding box, a list and files by value")
+    assert clip["job"]["status"] == "successful"
+    clipped = tmp_path / "play" / "made" / "clipped" / "clipped"
+    area, item = (
+        json.loads((clipped / name).read_text()) for name in ("area.geojson", "clipped.json")
+    )
+    assert area == json.loads((EXAMPLES / "area.geojson").read_text())
+    assert (clipped / "style.sld").read_text() == (EXAMPLES / "style.sld").read_text()
+    assert item["bbox"] == [10.0, 46.5, 11.5, 47.5]
+    assert (clipped / "nir.txt").read_text() == "nir in 10.0, 46.5, 11.5, 47.5\n"
     started = of("Start a job now")["job_id"]
     listed = of("List the jobs of a process that are not over")["jobs"]
     assert started in [one["jobID"] for one in listed]
