@@ -25,9 +25,6 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
 from ansible_collections.eoepca.oapip.plugins.module_utils._route import Key, Route
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline, poll
 
-AWARE = ("ApisixTls", "ApisixRoute")
-"""Kinds on which the controller writes what it made of them."""
-
 NO_STATUS = (
     "Check that the controller runs, that it serves the class {0} (kubectl get ingressclass {0}) "
     "and, with controller 2.x, that a GatewayProxy exists: it ignores other objects silently."

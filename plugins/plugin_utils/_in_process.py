@@ -4,7 +4,7 @@
 
 """The one action plugin: runs a module's ``run`` in Ansible's worker process.
 
-A module process costs 200-550 ms a task, a call in the worker 12-40 ms. Where the worker cannot
+A module process costs ten to forty times as much (docs/benchmarks.md). Where the worker cannot
 stand for the target (another connection, become, async, environment), the module is sent as usual.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,17 @@ def test_every_variable_carries_the_roles_name(role: str) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_defaults_and_documented_options_are_the_same_names(role: str) -> None:
     assert set(_defaults(role)) == set(_options(role))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_option_does_something(role: str) -> None:
+    texts = [
+        path.read_text()
+        for folder in ("tasks", "vars", "templates")
+        for path in (ROOT / "roles" / role / folder).rglob("*.*")
+    ]
+    words = set(re.findall(r"\w+", " ".join(texts)))
+    assert not [name for name in _options(role) if name not in words]
 
 
 @pytest.mark.parametrize("role", ROLES)
