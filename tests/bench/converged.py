@@ -108,6 +108,7 @@ class Baseline:
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_COLLECTIONS_PATH": str(next(venv.glob("lib/python3*/site-packages"))),
             "ANSIBLE_DEPRECATION_WARNINGS": "false",
+            "ANSIBLE_PIPELINING": "true",  # a module process without files on their way to it
             "PATH": os.pathsep.join([str(venv / "bin"), os.environ["PATH"]]),
         }
 
