@@ -41,7 +41,7 @@ test-faults: up  ## kills, drift, faults, leaks, two at once: in full (SEED=7 re
 test-keycloak-versions:  ## the Keycloak modules on 26.4 and 24.0, each a real server of its own
 	@$(RUN) -m tests.keycloak_versions
 
-bench: up  ## what a task, a run, 500 contexts and a fleet of 50 cost, held against the budgets (BENCH="converged --rounds 5")
+bench: up  ## what a task, a run, a deployment, 500 contexts and a fleet of 50 cost, held against the budgets (BENCH="converged --rounds 5")
 	@$(RUN) -m tests.bench $(BENCH)
 
 lint:  ## sanity, ansible-lint, ruff, mypy, documentation, licences, the built artifact

@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: what a task, a run, contexts, a fleet and waits cost.
+"""`python -m tests.bench`: what a task, a run, a deployment, contexts, a fleet and waits cost.
 
 It needs the sandbox up with its engine deployed (`make demo`).
 """
@@ -18,10 +18,10 @@ from pathlib import Path
 import psutil
 
 from sandbox.paths import RECORD
-from tests.bench import contexts, converged, fleet, measure, modules, waits
+from tests.bench import contexts, converged, deploy, fleet, measure, modules, waits
 from tests.bench.measure import Budget
 
-PARTS = ("modules", "converged", "contexts", "fleet", "waits")
+PARTS = ("modules", "converged", "deploy", "contexts", "fleet", "waits")
 
 
 def machine() -> str:
@@ -59,6 +59,7 @@ def main() -> int:
         every: dict[str, Callable[[], Iterator[Budget]]] = {
             "modules": functools.partial(modules.measure, sandbox, folder, rounds),
             "converged": counts if args.quick else compare,
+            "deploy": functools.partial(deploy.measure, sandbox, folder),
             "contexts": functools.partial(contexts.measure, sandbox, folder),
             "fleet": functools.partial(
                 fleet.measure, sandbox, folder, args.clusters, rounds, keep=args.keep

@@ -18,8 +18,9 @@ from sandbox.pki import Authority
 from tests.bench import measure as measuring
 from tests.bench.converged import HERE, Site, good
 from tests.bench.measure import Budget
-from tests.harness import ROOT, run_playbook
+from tests.harness import ROOT, PlaybookRun, run_playbook
 
+CHART = ROOT / "sandbox" / "chart" / "zoo-project-dru-0.10.3"
 FORKS = 50
 SECONDS = 0.3
 """Wall seconds a cluster."""
@@ -46,7 +47,7 @@ class Fleet:
             "oapip_cluster_uid": self._cluster["uid"],
             "oapip_https_port": self._cluster["https_port"],
             "oapip_helm_binary": sandbox["bin"]["helm"],
-            "oapip_chart_ref": str(ROOT / "sandbox" / "chart" / "zoo-project-dru-0.10.3"),
+            "oapip_chart_ref": str(CHART),
             "oapip_prove": "never",
         }
         # variables of hosts, as those of groups give way to group_vars of the sandbox's inventory
@@ -70,19 +71,19 @@ class Fleet:
             "oapip_s3_bucket": name,
         }
 
-    def deploy(self) -> None:
+    def deploy(self, environment: Mapping[str, str] | None = None) -> PlaybookRun:
         """Settle all of it; what is there already is left alone."""
-        self._nodes("apply")
+        self.nodes("apply")
         # a few at a time: helm and the controllers are what takes the time
         done = run_playbook(
             ROOT / "site.yml",
             self._folder,
             *self.options,
             *("-f", "4", "-e", f"oapip_report_dir={self._folder}/reports"),
-            environment=self.environment,
+            environment={**self.environment, **(environment or {})},
             timeout=3600,
         )
-        good(done)
+        return good(done)
 
     def remove(self) -> None:
         """Take all of it away again, with the nodes it ran on."""
@@ -96,9 +97,9 @@ class Fleet:
             timeout=3600,
         )
         good(done)
-        self._nodes("delete")
+        self.nodes("delete")
 
-    def _nodes(self, verb: str) -> None:
+    def nodes(self, verb: str) -> None:
         """Let kwok play nodes enough for all Pods."""
         nodes = [
             {
