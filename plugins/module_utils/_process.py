@@ -10,7 +10,7 @@ import json
 import re
 import typing as t
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _cwl, _http, _ogc, _pack
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
@@ -24,6 +24,9 @@ APPPKG = "application/ogcapppkg+json"
 
 SETTLE = 10.0
 """Seconds that a server may go on to show the package before the one that it took."""
+
+HOPS = 5
+"""Redirects from ``src`` that are followed."""
 
 DONE = frozenset({200, 201, 202, 204})
 ACCEPTED = 202
@@ -466,12 +469,16 @@ def fetch_source(src: str, timeout: float, http: t.Any) -> str:
     :raises OapipError: one of them cannot be read.
     """
 
+    moved: t.Dict[str, str] = {}
+
     def read(location: str) -> str:
-        doing = f"reading {location.split('?', 1)[0]}"
+        doing = f"reading {_pack.address(location) if _pack.is_url(location) else location}"
         if _pack.is_url(location):
-            response = _http.send(http, "GET", location, doing, timeout, auth=_ogc.bearer(""))
+            response, there = follow(http, location, doing, timeout)
             if response.status_code != 200:
                 raise _http.failed(response, doing, "Check src.")
+            if there != location:
+                moved[location] = there
             return _cwl.decode(response.content)
         try:
             with open(location, "rb") as file:
@@ -480,4 +487,43 @@ def fetch_source(src: str, timeout: float, http: t.Any) -> str:
             reason = getattr(error, "strerror", None) or "it cannot be read"
             raise OapipError(doing, reason, "Check src.") from None
 
-    return _pack.packed(src, read(src), read)
+    return _pack.packed(src, read(src), read, moved)
+
+
+def follow(http: t.Any, url: str, doing: str, timeout: float) -> t.Tuple[t.Any, str]:
+    """Return the answer at the end of all redirects, and its address; nobody is logged in.
+
+    :raises OapipError: no answer, or a redirect that is not followed.
+    """
+    for hop in range(HOPS + 1):
+        response = _http.send(http, "GET", url, doing, timeout, auth=_ogc.bearer(""))
+        if response.status_code not in _ogc.REDIRECTS:
+            break
+        there = next_hop(doing, url, response.headers.get("Location", ""))
+        if hop == HOPS:
+            raise turned_away(doing, url, there, f"these are more than {HOPS} redirects")
+        url = there
+    return response, url
+
+
+def next_hop(doing: str, here: str, location: str) -> str:
+    """Return where a redirect leads.
+
+    :raises OapipError: to no web address, or out of TLS.
+    """
+    try:
+        there = urldefrag(urljoin(here, location)).url
+        scheme, host, _port = _ogc.origin(there)
+    except ValueError:
+        scheme, host, there = "", "", location
+    if not location or not host or scheme not in ("http", "https"):
+        raise turned_away(doing, here, there, "that is no web address")
+    if scheme == "http" and here.lower().startswith("https:"):
+        raise turned_away(doing, here, there, "that would leave TLS")
+    return there
+
+
+def turned_away(doing: str, here: str, there: str, why: str) -> OapipError:
+    """Return the error for a redirect that is not followed."""
+    reason = f"redirected from {_pack.address(here)} to {_pack.address(there)}: {why}"
+    return OapipError(doing, reason, "Check src, or give the address that it leads to.")

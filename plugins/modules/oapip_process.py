@@ -39,7 +39,8 @@ options:
       - A relative path is looked for where M(ansible.builtin.copy) looks; in C(files) beside the
         playbook or in the role, then beside the playbook.
       - An address is fetched where the task runs, never by the server, which would keep its first
-        answer for ever.
+        answer for ever. Five redirects are followed, without a login and never from V(https://) to
+        V(http://).
       - Files that it refers to (C(run), C($import), C($include)) are packed into it. A package from
         an address may refer to other addresses only.
     type: str
