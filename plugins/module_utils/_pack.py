@@ -25,11 +25,17 @@ LARGEST = 200_000
 """Nodes that the files may have together: aliases multiply."""
 
 
-def packed(src: str, text: str, read: t.Callable[[str], str]) -> str:
+def packed(
+    src: str,
+    text: str,
+    read: t.Callable[[str], str],
+    moved: t.Optional[t.Mapping[str, str]] = None,
+) -> str:
     """Return a document with the files that it refers to packed into it; itself where none.
 
     :param src: file of the controller, or ``http(s)`` address, that the text was read from.
     :param read: returns the text of another one.
+    :param moved: addresses that were read so far, and where redirects led to from there.
     :raises OapipError: a file is missing, or the files do not go together.
     """
     document = _cwl.parse(text)
@@ -37,7 +43,7 @@ def packed(src: str, text: str, read: t.Callable[[str], str]) -> str:
         return text
     entry = src if is_url(src) else os.path.abspath(src)
     try:
-        whole = _Packer(entry, document, read).whole()
+        whole = _Packer(entry, document, read, moved or {}).whole()
     except RecursionError:
         raise _cwl.wrong("its files refer to one another too deeply") from None
     return str(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=100))
@@ -70,16 +76,30 @@ def resolve(base: str, reference: str) -> Key:
 
 
 def shown(location: str) -> str:
-    """Return a location as messages show it: without a query, which may be signed."""
-    return location.split("?", 1)[0] if is_url(location) else os.path.basename(location)
+    """Return a location as messages show it."""
+    return address(location) if is_url(location) else os.path.basename(location)
+
+
+def address(url: str) -> str:
+    """Return an address without its query, which may be a signature, and without a login."""
+    scheme, _found, rest = url.partition("?")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 class _Packer:
     """Gathers the processes that an entry document needs, each once."""
 
-    def __init__(self, entry: str, document: Node, read: t.Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        entry: str,
+        document: Node,
+        read: t.Callable[[str], str],
+        moved: t.Mapping[str, str],
+    ) -> None:
         self._entry = entry
         self._read = read
+        self._moved = moved
         self._version = document.get("cwlVersion")
         self._head: Node = {"cwlVersion": self._version}
         self._count = 0
@@ -117,6 +137,15 @@ class _Packer:
             self._raw[location] = _cwl.parse(self._read(location))
         return self._raw[location]
 
+    def _at(self, base: str, reference: str) -> Key:
+        """Return what a file refers to (:func:`resolve`), by the address it was asked for by.
+
+        References start where redirects ended (RFC 3986 5.1.3).
+        """
+        location, fragment = resolve(self._moved.get(base, base), reference)
+        asked = (one for one, there in self._moved.items() if there == location)
+        return next(asked, location), fragment
+
     def _defined(self, raw: t.Any) -> t.FrozenSet[str]:
         """Return the names of the types that a file defines for its own use."""
         if isinstance(raw, dict) and "$graph" in raw:
@@ -143,12 +172,12 @@ class _Packer:
         if not isinstance(value, dict):
             return value
         if isinstance(value.get("$include"), str):
-            return self._read(resolve(base, value["$include"])[0])
+            return self._read(self._at(base, value["$include"])[0])
         if isinstance(value.get("$import"), str):
-            return self._imported(*resolve(base, value["$import"]), depth)
+            return self._imported(*self._at(base, value["$import"]), depth)
         made = {key: self._expand(one, base, types, depth + 1) for key, one in value.items()}
         if isinstance(value.get("run"), str) and "out" in value:
-            made["run"] = "#".join(resolve(base, value["run"]))
+            made["run"] = "#".join(self._at(base, value["run"]))
         for key in ("type", "items"):
             if key in made:
                 made[key] = self._typed(made[key], base, types)
@@ -204,7 +233,7 @@ class _Packer:
         if name.lstrip("#") in types:
             return f"#{self._label(base)}/{name.lstrip('#')}{suffix}"
         if "#" in name and not name.startswith("#"):
-            location, fragment = resolve(base, name)
+            location, fragment = self._at(base, name)
             return f"#{self._label(location)}/{fragment}{suffix}"
         return kind
 
@@ -269,7 +298,7 @@ class _Packer:
     def _link(self, step: Node, location: str) -> None:
         run = step.get("run")
         if isinstance(run, str):
-            step["run"] = f"#{self._place(*resolve(location, run))}"
+            step["run"] = f"#{self._place(*self._at(location, run))}"
         elif isinstance(run, dict):
             step["run"] = self._bare(run, location)
 

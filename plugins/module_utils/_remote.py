@@ -18,7 +18,7 @@ import time
 import typing as t
 from urllib.parse import urljoin, urlsplit
 
-from ansible_collections.eoepca.oapip.plugins.module_utils import _files, _http, _ogc
+from ansible_collections.eoepca.oapip.plugins.module_utils import _files, _http, _ogc, _pack
 from ansible_collections.eoepca.oapip.plugins.module_utils._deps import requests
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError, Params
 from ansible_collections.eoepca.oapip.plugins.module_utils._s3 import CHUNK, Store
@@ -29,12 +29,7 @@ HOPS = 5
 TRIES = 3
 """Times that a file is begun whose connection breaks."""
 
-
-def shown(url: str) -> str:
-    """Return an address without its query, which may be a signature, and without a login."""
-    scheme, _found, rest = url.partition("?")[0].partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+shown = _pack.address
 
 
 class Remote:
@@ -86,6 +81,15 @@ class Remote:
         if scheme == "https" or (scheme == "http" and self._server.base.startswith("http://")):
             return url
         raise refused(url, "only HTTPS and S3 are read")
+
+    def _next(self, url: str, location: str) -> str:
+        """Return where a redirect leads."""
+        try:
+            there = urljoin(url, location)
+            _ogc.origin(there)
+        except ValueError:
+            raise refused(location, "it is no address") from None
+        return self._allowed(there)
 
     def _s3(self, url: str) -> t.Tuple[Store, t.Dict[str, str]]:
         """Return the store of an object and what names it there."""
@@ -143,7 +147,7 @@ class Remote:
             if response.status_code not in _ogc.REDIRECTS:
                 break
             response.close()
-            url = self._allowed(urljoin(url, response.headers.get("Location", "")))
+            url = self._next(url, response.headers.get("Location", ""))
         if response.status_code != 200:
             error = _http.failed(response, doing)
             response.close()

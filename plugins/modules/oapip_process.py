@@ -19,6 +19,10 @@ description:
     found) about a bad one.
   - The package is compared with the one that the server stores; comments and formatting do not
     count as a difference.
+  - A server that accepts a package and deploys it later (202) is waited for, as long as
+    O(timeout).
+  - Where the server forms the ID of a process itself, the task fails and names that ID; the
+    Workflow has to be called so.
 extends_documentation_fragment:
   - eoepca.oapip._oapip
   - eoepca.oapip._attributes
@@ -35,7 +39,8 @@ options:
       - A relative path is looked for where M(ansible.builtin.copy) looks; in C(files) beside the
         playbook or in the role, then beside the playbook.
       - An address is fetched where the task runs, never by the server, which would keep its first
-        answer for ever.
+        answer for ever. Five redirects are followed, without a login and never from V(https://) to
+        V(http://).
       - Files that it refers to (C(run), C($import), C($include)) are packed into it. A package from
         an address may refer to other addresses only.
     type: str
@@ -47,6 +52,8 @@ options:
     description:
       - ID of the Workflow to deploy, which is also the ID of the process.
       - Without it, the first Workflow of the package.
+      - IDs that the engine (ZOO-Project) hides or breaks are refused there; other servers get
+        them, with a warning.
       - With O(state=absent) the package is not needed.
     type: str
     aliases: [process_id]
@@ -171,13 +178,14 @@ def run(params: Params, ctx: Context) -> Result:
     if present and not compared and not params["force"]:
         ctx.warn(f"the server does not tell the package of {name}: left as it is without force")
     changes = _process.plan(current, name, wanted if present else None, params["force"])
-    for line in wanted.warnings if wanted and changes and present else ():
-        ctx.warn(f"process {name}: {line}")
+    if wanted and changes and present:
+        for line in filter(None, (_process.id_warning(current, wanted), *wanted.warnings)):
+            ctx.warn(f"process {name}: {line}")
     if ctx.check_mode and changes and not assumed and (words := _process.without_part_2(server)):
         ctx.warn(words)
     if not ctx.check_mode:
         for change in changes:
-            _process.apply(server, change, ctx)
+            _process.apply(server, change, ctx, current.engine)
     about = current.description if present else {}
     if present and changes and not ctx.check_mode:
         about = _process.describe(server, name) or {}

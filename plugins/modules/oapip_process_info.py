@@ -98,12 +98,7 @@ def run(params: Params, ctx: Context) -> Result:
         else:
             found = _process.listed(server)
         if params["package"]:
-            found = [
-                {**about, "package": _process.read_package(server, str(about.get("id")))}
-                if about.get("mutable") is not False
-                else about
-                for about in found
-            ]
+            found = _process.with_packages(server, found, ctx)
     except OapipError as error:
         if not (ctx.check_mode and _ogc.not_there_yet(error)):
             raise

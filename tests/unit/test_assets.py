@@ -342,6 +342,7 @@ def test_redirects_are_followed_without_the_token(place: Place) -> None:
         (Reply(404, "{}"), "HTTP 404"),
         (Reply(200, "<html>", {"Content-Type": "text/html"}), "the answer is a page"),
         (Reply(302, "", {"Location": "file:///etc/passwd"}), "only HTTPS and S3"),
+        (Reply(302, "", {"Location": "http://127.0.0.1:http/x"}), "it is no address"),
     ],
 )
 def test_a_file_that_cannot_be_had_fails_with_the_job_in_it(

@@ -140,11 +140,15 @@ def test_a_package_the_engine_refuses_twice_points_to_its_log(double: Double) ->
 def test_a_process_that_vanished_before_its_replacement_is_deployed(
     double: Double, engine: Engine
 ) -> None:
-    call(oapip_process, double, content=CWL)
-    double.fail("PUT", "/water", problem(404, "NoSuchProcess"))
-    del double.asked[:]
-    # the double still has it: POST says 409, and the second PUT goes through
+    def vanishing(asked: Asked) -> Reply:
+        if asked.method == "PUT":
+            engine.packages.clear()
+        return engine(asked)
+
+    engine.packages["water"] = CWL
+    double.handler = vanishing
     call(oapip_process, double, content=OTHER)
+    assert double.writes() == [f"PUT {WRITE}/water", f"POST {WRITE}"]
     assert engine.packages["water"] == OTHER
 
 

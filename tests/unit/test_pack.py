@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 from ansible_collections.eoepca.oapip.plugins.module_utils import _cwl, _http, _pack, _process
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from sandbox.engine.packages import read_package
-from tests.ogc_double import Asked, Reply, serving
+from tests.ogc_double import Asked, Double, Reply, serving
 
 TOOL = """\
 cwlVersion: v1.2
@@ -33,6 +34,12 @@ outputs: {said: {type: File, outputSource: one/said}}
 steps:
   one: {run: tool.cwl, in: {word: word}, out: [said]}
 """
+
+
+@pytest.fixture
+def double() -> Iterator[Double]:
+    with serving(lambda _asked: Reply(404)) as made:
+        yield made
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -222,3 +229,105 @@ def test_a_package_from_the_web_takes_its_files_from_the_web_alone(tmp_path: Pat
         with pytest.raises(KeyError):  # a path of that server
             _pack.packed(entry, files["/a/flow.cwl"], lambda url: files[url[len(double.url) :]])
         assert len(double.asked) == asked
+
+
+def moved(double: Double, moves: dict[str, str], files: dict[str, str]) -> list[str]:
+    """Let a server answer for files, some of them elsewhere; return what it is asked for."""
+    asked_for: list[str] = []
+
+    def serve(asked: Asked) -> Reply:
+        asked_for.append(asked.target)
+        assert "authorization" not in asked.headers
+        if asked.target in moves:
+            return Reply(302, "elsewhere", {"Location": moves[asked.target]})
+        return Reply(200, files[asked.path], {"Content-Type": "text/plain"})
+
+    double.handler = serve
+    return asked_for
+
+
+def test_redirects_are_followed_and_references_start_at_their_end(
+    double: Double, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login alice password hush\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    types = "- {type: enum, name: color, symbols: [red]}\n"
+    own = "requirements: {SchemaDefRequirement: {types: [{$import: t.yml}]}}\n"
+    tool = own + TOOL.replace("type: string", "type: t.yml#color")
+    flow = FLOW.replace("tool.cwl", "../tools/tool.cwl") + (
+        "  two: {run: again.cwl#tool, in: {word: word}, out: [said]}\n"
+    )
+    moves = {
+        "/raw/flow.cwl": "/hop?to=1",
+        "/hop?to=1": f"{double.url}/main/flow.cwl?token=x#here",
+        "/tools/tool.cwl": "/v2/tools/tool.cwl",
+        "/main/again.cwl": "../v2/tools/tool.cwl",
+    }
+    files = {"/main/flow.cwl": flow, "/v2/tools/tool.cwl": tool, "/v2/tools/t.yml": types}
+    asked_for = moved(double, moves, files)
+    document = pack(f"{double.url}/raw/flow.cwl")
+    assert ids(document)[0] == "water"
+    assert asked_for[:3] == ["/raw/flow.cwl", "/hop?to=1", "/main/flow.cwl?token=x"]
+    assert asked_for.count("/v2/tools/t.yml") == 1
+    tools = document["$graph"][1:]
+    assert {one["inputs"]["word"]["type"] for one in tools} == {"#t.yml/color"}
+
+
+def test_a_file_that_names_itself_where_it_lies(double: Double) -> None:
+    """It is read once, whatever address it was asked for by."""
+    tool = TOOL.replace("cwlVersion: v1.2\n", "")
+    flow = FLOW.replace("tool.cwl", "flow.cwl#tool").replace("cwlVersion: v1.2\n", "")
+    nodes = [yaml.safe_load(flow), yaml.safe_load(tool)]
+    graph = yaml.safe_dump({"cwlVersion": "v1.2", "$graph": nodes})
+    asked_for = moved(double, {"/old": "/new/flow.cwl"}, {"/new/flow.cwl": graph})
+    assert ids(pack(f"{double.url}/old")) == ["water", "tool"]
+    assert asked_for == ["/old", "/new/flow.cwl"]
+
+
+def test_five_redirects_are_followed_and_no_more(double: Double) -> None:
+    moves = {f"/{n}": f"/{n + 1}" for n in range(6)}
+    asked_for = moved(double, moves, {"/6": FLOW.replace("tool.cwl", "'#tool'")})
+    assert _process.fetch_source(f"{double.url}/1", 5, _http.session())
+    del asked_for[:]
+    with pytest.raises(OapipError, match=r"reading http.*/0: redirected .*/5 to .*/6.* more than"):
+        pack(f"{double.url}/0")
+    assert len(asked_for) == 6
+
+
+@pytest.mark.parametrize(
+    ("here", "location", "words"),
+    [
+        ("https://a.example/x", "http://a.example/x", "https://a.example/x to http://a.example/x"),
+        ("http://a.example/x", "file:///etc/passwd", "no web address"),
+        ("http://a.example/x", "ftp://a.example/x", "no web address"),
+        ("http://a.example/x", "http://[", "no web address"),
+        ("http://a.example/x", "https:///x", "no web address"),
+        ("http://a.example/x", "http://a.example:http/x", "no web address"),
+        ("http://a.example/x", "", "no web address"),
+        ("https://a.example/x", "http://u:hush@b.example/y?hush=1", "to http://b.example/y"),
+    ],
+)
+def test_a_redirect_that_is_refused_is_named(here: str, location: str, words: str) -> None:
+    with pytest.raises(OapipError, match="redirected") as caught:
+        _process.next_hop("reading src", here, location)
+    assert words in caught.value.text()
+    assert "hush" not in caught.value.text()
+
+
+@pytest.mark.parametrize(
+    ("here", "location", "there"),
+    [
+        ("http://a.example/x", "https://b.example/y", "https://b.example/y"),
+        ("https://a.example/x/y?q=1", "../z#part", "https://a.example/z"),
+        ("https://a.example/x", "//b.example/y", "https://b.example/y"),
+    ],
+)
+def test_where_a_redirect_leads(here: str, location: str, there: str) -> None:
+    assert _process.next_hop("reading src", here, location) == there
+
+
+def test_a_login_in_an_address_is_not_told(double: Double) -> None:
+    double.handler = lambda asked: Reply(404, "{}")
+    with pytest.raises(OapipError, match="404") as caught:
+        pack(double.url.replace("//", "//alice:hush@") + "/flow.cwl?token=hush")
+    assert "hush" not in str(caught.value.as_result())
