@@ -32,6 +32,28 @@ OVER = frozenset({"successful", "failed", "dismissed"})
 
 STATES = OVER | {"accepted", "running"}
 
+SAME: t.Dict[str, str] = {
+    "queued": "accepted",
+    "pending": "accepted",
+    "started": "running",
+    "processing": "running",
+    "in progress": "running",
+    "succeeded": "successful",
+    "success": "successful",
+    "completed": "successful",
+    "finished": "successful",
+    "canceled": "dismissed",
+    "cancelled": "dismissed",
+    "aborted": "dismissed",
+    "exception": "failed",
+    "error": "failed",
+    "failure": "failed",
+}
+"""What servers call the states of table 17: WPS, Weaver (which knows openEO's words), and others."""
+
+NAMES = ("jobID", "jobId", "job_id", "id")
+"""Members that hold a job's id: 18-062r2, what others make of it, 18-062r3 and openEO."""
+
 ECHO = "Unable to run the Service. The message returned back by the Service was the following: "
 """What ZOO-Project writes before the detail that the results tell as well."""
 
@@ -73,9 +95,28 @@ def progress_of(status: Document) -> t.Optional[float]:
     return float(value) if 0 <= value <= 100 else None
 
 
+def state_of(status: Document) -> str:
+    """Return the state of a job in the word of table 17, or in the server's own; else nothing."""
+    told = status.get("status")
+    if not isinstance(told, str):
+        return ""
+    word = " ".join(re.sub(r"[\W_]+", " ", told.casefold()).split())[:40]
+    return SAME.get(word, word)
+
+
+def as_standard(status: Document) -> Document:
+    """Return a status document with state and id as in 18-062r2, however the server writes them."""
+    state, job_id = state_of(status), job_id_of(status)
+    return {
+        **status,
+        **({"status": state} if state else {}),
+        **({"jobID": job_id} if job_id else {}),
+    }
+
+
 def describe(status: Document) -> str:
     """Return a status in words: ``running 33 %``."""
-    state = str(status.get("status") or "unknown")
+    state = state_of(status) or "unknown"
     progress = progress_of(status)
     return f"{state} {progress:.0f} %" if progress is not None and state not in OVER else state
 
@@ -126,8 +167,8 @@ def wait(
             if words != told:
                 told = words
                 tell(words)
-            if found.status.get("status") in OVER:
-                seen.state = str(found.status["status"])
+            if state_of(found.status) in OVER:
+                seen.state = state_of(found.status)
                 return seen
             remaining = pace.remaining(deadline.elapsed, progress_of(found.status))
         elif found.gone:
@@ -169,11 +210,23 @@ def request_of(
 
 def job_id_of(body: t.Any, location: str = "") -> str:
     """Return the id of a started job: from the body, else from the ``Location`` header."""
-    if isinstance(body, dict):
-        for key in ("jobID", "id"):
-            if isinstance(body.get(key), str) and body[key]:
-                return str(body[key])
-    return unquote(location.split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1])
+    for key in NAMES if isinstance(body, dict) else ():
+        told = body.get(key)
+        if told and isinstance(told, (str, int)) and not isinstance(told, bool):
+            return str(told)
+    return job_of(location) or unquote(path_of(location)[-1])
+
+
+def job_of(location: str) -> str:
+    """Return the id in the address of a job, of its results, or the like; else nothing."""
+    parts = path_of(location)
+    found = [after for before, after in zip(parts, parts[1:]) if before == "jobs"]
+    return unquote(found[-1]) if found else ""
+
+
+def path_of(location: str) -> t.List[str]:
+    """Return the segments of an address, which may be relative, or none at all."""
+    return re.split(r"[?#]", location, maxsplit=1)[0].rstrip("/").split("/")
 
 
 def began(status: Document) -> float:
@@ -190,9 +243,13 @@ def began(status: Document) -> float:
 
 
 def is_status(body: t.Any) -> bool:
-    """Whether a document is the status of a job, not its results."""
-    state = body.get("status") if isinstance(body, dict) else None
-    return isinstance(state, str) and state in STATES and bool(job_id_of(body))
+    """Whether a document is the status of a job, not its results.
+
+    Outputs may be called ``id`` and ``status``; they are not called ``jobID`` or ``processID`` too.
+    """
+    if not isinstance(body, dict) or not state_of(body) or not job_id_of(body):
+        return False
+    return body["status"] in STATES or not {*NAMES[:-1], "processID"}.isdisjoint(body)
 
 
 def modes_of(description: Document) -> t.List[str]:

@@ -96,8 +96,8 @@ def _started(
     )
     location = response.headers.get("Location", "")
     if not _http.whole(response):
-        if response.status_code < 300 and "/jobs/" in location:
-            return Started(_job.job_id_of(None, location), {})
+        if response.status_code < 300 and _job.job_of(location):
+            return Started(_job.job_of(location), {})
         raise OapipError(doing, "the connection broke inside the answer")
     if response.status_code not in (200, 201, 202, 204):
         raise _ogc.failed(response, doing)
@@ -106,7 +106,7 @@ def _started(
     over = response.status_code in (200, 204) and not _job.is_status(status)
     results = _content_of(response, body["response"], doing) if over else None
     if over:
-        job_id = _job.job_id_of(None, location) if "/jobs/" in location else ""
+        job_id = _job.job_of(location)
         ids = {"jobID": job_id} if job_id else {}
         return Started(
             job_id, {"processID": process_id, "status": "successful", **ids}, over, results
@@ -114,7 +114,7 @@ def _started(
     job_id = _job.job_id_of(status, location)
     if not job_id:
         raise OapipError(doing, "the answer names no job")
-    return Started(job_id, status if isinstance(status, dict) else {})
+    return Started(job_id, _job.as_standard(status) if isinstance(status, dict) else {})
 
 
 def _content_of(response: t.Any, shape: str, doing: str) -> t.Any:
@@ -179,7 +179,7 @@ def looker(server: _ogc.Server, job_id: str, deadline: Deadline) -> t.Callable[[
         body = _ogc.quiet_json(response)
         if not isinstance(body, dict) or not isinstance(body.get("status"), str):
             return _job.Look(trouble="an answer that is no job status", retry_after=after)
-        return _job.Look(status=body, retry_after=after)
+        return _job.Look(status=_job.as_standard(body), retry_after=after)
 
     return look
 
@@ -195,7 +195,7 @@ def status_of(server: _ogc.Server, job_id: str) -> t.Optional[Document]:
     body = _ogc.document(response, doing)
     if not isinstance(body, dict):
         raise OapipError(doing, "the answer is no status document", "Check url.")
-    return body
+    return _job.as_standard(body)
 
 
 def results_of(server: _ogc.Server, job_id: str, shape: str = "raw") -> t.Any:
@@ -256,7 +256,7 @@ def listed(server: _ogc.Server, filters: t.Mapping[str, t.Any], limit: int) -> t
         wanted = {**filters, "status": state, "limit": limit}
         query = [(key, str(value)) for key, value in wanted.items() if value is not None]
         for page in server.pages("jobs", query):
-            for one in page:
+            for one in map(_job.as_standard, page):
                 fits = not process or one.get("processID", process) == process
                 if fits and (not states or one.get("status") in states):
                     kept.setdefault(_job.job_id_of(one) or str(len(kept)), one)

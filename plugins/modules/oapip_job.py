@@ -246,7 +246,9 @@ job_id:
   type: str
   sample: 4f1c8a2e-e65a-11f1-860f-02fc00000001
 job:
-  description: The last status document of the job.
+  description:
+    - The last status document of the job. C(status) is the standard's word for its state, and C(jobID)
+      its ID, however the server writes them.
   returned: success, and on failure after the start
   type: dict
   sample: {jobID: 4f1c8a2e-e65a-11f1-860f-02fc00000001, processID: hello, status: successful}

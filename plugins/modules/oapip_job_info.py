@@ -76,7 +76,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 jobs:
-  description: Status documents; empty where the job asked for does not exist.
+  description:
+    - Status documents; empty where the job asked for does not exist. C(status) is the standard's
+      word for the state, and C(jobID) the ID, however the server writes them.
   returned: success
   type: list
   elements: dict

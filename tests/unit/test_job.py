@@ -228,7 +228,13 @@ def test_what_the_engine_says_twice_is_told_once() -> None:
         ({"jobID": "a", "id": "b"}, "http://x/jobs/c", "a"),
         ({"id": "b"}, "http://x/jobs/c", "b"),
         (None, "http://x/jobs/c/?f=json", "c"),
-        ({"jobID": 7}, "", ""),
+        (None, "http://x/jobs/c/results", "c"),
+        (None, "jobs/c%2Fd", "c/d"),
+        (None, "/jobs/x/processes/water/jobs/c#top", "c"),
+        (None, "elsewhere/c", "c"),
+        ({"jobID": 7}, "", "7"),
+        ({"jobID": True, "jobId": None, "job_id": "e"}, "", "e"),
+        ({"jobID": []}, "", ""),
     ],
 )
 def test_the_id_of_a_job(body: Any, location: str, job_id: str) -> None:
@@ -238,3 +244,58 @@ def test_the_id_of_a_job(body: Any, location: str, job_id: str) -> None:
 def test_requests_never_name_another_process() -> None:
     body = _job.request_of({"id": "x"}, {"out": None}, "document")
     assert body == {"inputs": {"id": "x"}, "response": "document", "outputs": {"out": {}}}
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        ("successful", "successful"),
+        ("succeeded", "successful"),
+        ("SUCCESSFUL", "successful"),
+        ("finished", "successful"),
+        ("RUNNING", "running"),
+        ("In_Progress", "running"),
+        ("queued", "accepted"),
+        ("Exception", "failed"),
+        ("error", "failed"),
+        ("cancelled", "dismissed"),
+        ("canceled", "dismissed"),
+        ("Paused", "paused"),
+        ("\x1b[2Jodd\n", "2jodd"),
+        (None, ""),
+        (7, ""),
+    ],
+)
+def test_states_are_known_by_many_words(told: Any, state: str) -> None:
+    assert _job.state_of({"status": told}) == state
+    assert _job.as_standard({"status": told, "id": 7}) == {
+        "status": state or told,
+        "id": 7,
+        "jobID": "7",
+    }
+
+
+@pytest.mark.parametrize("word", ["succeeded", "EXCEPTION", "Dismissed"])
+def test_a_wait_ends_by_any_word_for_an_end(word: str) -> None:
+    look, time = looks(RUNNING, _job.Look({"status": word}))
+    told: list[str] = []
+    outcome = _job.wait(look, Deadline(60, time), told.append)
+    assert outcome.state in _job.OVER
+    assert told == ["running", outcome.state]
+
+
+@pytest.mark.parametrize(
+    ("body", "yes"),
+    [
+        ({"jobID": "j", "status": "succeeded"}, True),
+        ({"jobID": 7, "status": "ACCEPTED"}, True),
+        ({"id": "j", "processID": "p", "status": "queued"}, True),
+        ({"id": "j", "status": "accepted"}, True),
+        ({"id": "j", "status": "finished"}, False),  # two outputs
+        ({"jobID": "j", "status": {"value": "running"}}, False),
+        ({"status": "running"}, False),
+        (["running"], False),
+    ],
+)
+def test_a_status_document_is_told_from_results(body: Any, yes: bool) -> None:
+    assert _job.is_status(body) is yes

@@ -408,9 +408,14 @@ def test_raw_results_by_reference_are_links_in_the_header(double: Double, water:
     }
 
 
-def test_a_status_with_200_is_a_started_job(double: Double, water: Engine) -> None:
-    water.jobs["j"] = [{"jobID": "j", "status": "successful"}]
-    double.fail("POST", "/execution", Reply(200, {"jobID": "j", "status": "accepted"}))
+@pytest.mark.parametrize(
+    ("begun", "over"), [("accepted", "successful"), ("QUEUED", "SUCCESSFUL"), ("x", "succeeded")]
+)
+def test_a_status_with_200_is_a_started_job(
+    double: Double, water: Engine, begun: str, over: str
+) -> None:
+    water.jobs["j"] = [{"jobID": "j", "status": over}]
+    double.fail("POST", "/execution", Reply(200, {"jobID": "j", "status": begun}))
     made = call(oapip_job, double, process_id="water", inputs={"fn": "x"})
     assert made["job"]["status"] == "successful"
     assert made["job_results"] == water.results
@@ -450,6 +455,26 @@ def test_jobs_are_read_and_filtered(double: Double, water: Engine) -> None:
     running = call(oapip_job_info, double, process_id="water", status=["running"])["jobs"]
     assert [job["status"] for job in running] == ["running"]
     assert double.asked[-1].target.endswith("/jobs?processID=water&status=running&limit=100")
+
+
+def test_states_in_other_words_are_filtered_and_told_in_the_standards(
+    double: Double, water: Engine
+) -> None:
+    words = {"a": "succeeded", "b": "EXCEPTION", "c": "started"}
+    water.jobs = {name: [{"jobID": name, "status": word}] for name, word in words.items()}
+    found = call(oapip_job_info, double, status=["successful", "running"])["jobs"]
+    assert [(job["jobID"], job["status"]) for job in found] == [("a", "successful"), ("c", "running")]
+    one = call(oapip_job_info, double, job_id="a", results=True)
+    assert one["job_results"] == water.results
+    assert call(oapip_job, double, job_id="a")["job_results"] == water.results
+
+
+@pytest.mark.parametrize("location", ["jobs/j", "../jobs/j/results", "http://wrong.invalid/jobs/j"])
+def test_a_broken_answer_loses_no_job(double: Double, water: Engine, location: str) -> None:
+    water.jobs["j"] = [{"status": "successful"}]
+    cut = Reply(201, '{"jobID": "j"', {"Location": location}, cut=5)
+    double.fail("POST", "/execution", cut)
+    assert call(oapip_job, double, process_id="water", inputs={"fn": "x"})["job_id"] == "j"
 
 
 def test_a_list_is_read_to_its_end_by_the_query_of_its_links(double: Double) -> None:
