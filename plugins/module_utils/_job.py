@@ -10,6 +10,7 @@ No I/O here: the wait takes a function that looks and a deadline with its clock.
 from __future__ import annotations
 
 import difflib
+import math
 import random
 import re
 import typing as t
@@ -49,7 +50,7 @@ SAME: t.Dict[str, str] = {
     "error": "failed",
     "failure": "failed",
 }
-"""What servers call the states of table 17: WPS, Weaver (which knows openEO's words), and others."""
+"""What servers call the states of table 17: those of WPS, Weaver (openEO's words too), others."""
 
 NAMES = ("jobID", "jobId", "job_id", "id")
 """Members that hold a job's id: 18-062r2, what others make of it, 18-062r3 and openEO."""
@@ -58,7 +59,7 @@ ECHO = "Unable to run the Service. The message returned back by the Service was 
 """What ZOO-Project writes before the detail that the results tell as well."""
 
 GRACE = 15.0
-"""Seconds in which a job that was just started may not be found yet."""
+"""Seconds in which a job that was started a moment ago may not be found yet."""
 
 AGAIN = 2.0
 """Seconds after which a job that was not found is looked for again."""
@@ -141,14 +142,15 @@ def wait(
     look: t.Callable[[], Look],
     deadline: Deadline,
     tell: t.Callable[[str], None] = lambda _line: None,
-    fresh: bool = True,
     uniform: Uniform = random.uniform,
 ) -> Outcome:
     """Look at a job until it is over, gone, or the time is up.
 
+    A job that was never seen may have been started just now, perhaps by another task, and a 404 may
+    be early: it is gone after ``GRACE`` seconds.
+
     :param look: raises OapipError only for what waiting does not cure.
     :param tell: gets one line for each change of state or progress.
-    :param fresh: whether the job was started just now, so that a 404 may be early.
     :raises OapipError: nothing usable came for ``PATIENCE`` seconds.
     """
     seen = Outcome("timeout")
@@ -173,7 +175,8 @@ def wait(
             remaining = pace.remaining(deadline.elapsed, progress_of(found.status))
         elif found.gone:
             missed += 1
-            if missed > 1 and not (fresh and not seen.status and deadline.elapsed < GRACE):
+            seen.trouble = "the server does not know it"
+            if missed > 1 and (seen.status or deadline.elapsed >= GRACE):
                 seen.state = "dismissed"
                 return seen
         else:
@@ -212,7 +215,7 @@ def job_id_of(body: t.Any, location: str = "") -> str:
     """Return the id of a started job: from the body, else from the ``Location`` header."""
     for key in NAMES if isinstance(body, dict) else ():
         told = body.get(key)
-        if told and isinstance(told, (str, int)) and not isinstance(told, bool):
+        if isinstance(told, (str, int)) and not isinstance(told, bool) and str(told).strip():
             return str(told)
     return job_of(location) or unquote(path_of(location)[-1])
 
@@ -229,17 +232,57 @@ def path_of(location: str) -> t.List[str]:
     return re.split(r"[?#]", location, maxsplit=1)[0].rstrip("/").split("/")
 
 
-def began(status: Document) -> float:
-    """Return when a job was created, in seconds since the epoch; 0 where that is not told."""
-    for key in ("created", "started"):
-        try:
-            text = str(status.get(key) or "").replace("Z", "+00:00")
-            # Python 3.9 wants three or six digits of a second, and servers write any number
-            moment = datetime.fromisoformat(re.sub(r"\.\d+", "", text))
-        except ValueError:
-            continue
+def moment_of(told: t.Any) -> t.Optional[float]:
+    """Return a date with its time (RFC 3339) in seconds since the epoch; None where it is none."""
+    if not isinstance(told, str):
+        return None
+    # Python 3.9 wants three or six digits of a second, and servers write any number
+    text = re.sub(r"\.(\d+)", lambda found: f".{found[1]:0<6.6}", told.strip().upper())
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
         return moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp()
-    return 0.0
+    except (ValueError, OverflowError):
+        return None
+
+
+def interval_of(text: str) -> t.Tuple[float, float]:
+    """Return the ends of an interval, a moment or a day (18-062r2, parameter ``datetime``).
+
+    :raises ValueError: it is none.
+    """
+    first, split, last = text.partition("/")
+    ends = [math.inf * sign for sign in (-1, 1)]
+    for at, one in enumerate((first, last if split else first)):
+        if split and one.strip() in ("", ".."):
+            continue
+        moment = moment_of(one)
+        if moment is None:
+            raise ValueError(f"{one} is no date")
+        unit = 86400 if len(one.strip()) == 10 else 0 if split or "." in one else 1
+        ends[at] = moment + at * max(0.0, unit - 1e-6)
+    return ends[0], ends[1]
+
+
+def created(status: Document) -> t.Optional[float]:
+    """Return when a job was created, in seconds since the epoch; None where that is not told."""
+    known = [moment_of(status.get(key)) for key in ("created", "started")]
+    return next((one for one in known if one is not None), None)
+
+
+def began(status: Document) -> float:
+    """Return the second in which a job was created; 0 where that is not told."""
+    return float(math.floor(created(status) or 0.0))
+
+
+def lasted(status: Document, now: float) -> t.Optional[float]:
+    """Return the seconds that a job took, or has taken until now; None where that is not told."""
+    begin = moment_of(status.get("started"))
+    begin = created(status) if begin is None else begin
+    end: t.Optional[float] = now
+    if state_of(status) in OVER:
+        known = [moment_of(status.get(key)) for key in ("finished", "updated")]
+        end = next((one for one in known if one is not None), None)
+    return None if begin is None or end is None else end - begin
 
 
 def is_status(body: t.Any) -> bool:

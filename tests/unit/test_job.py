@@ -78,7 +78,7 @@ def test_faults_alone_end_the_wait_with_the_last_of_them() -> None:
 
 def test_not_found_just_after_the_start_is_early_not_gone() -> None:
     look, time = looks(GONE, GONE, GONE, RUNNING, DONE)
-    assert _job.wait(look, Deadline(600, time), fresh=True).state == "successful"
+    assert _job.wait(look, Deadline(600, time)).state == "successful"
 
 
 def test_not_found_later_is_gone_but_only_when_said_twice() -> None:
@@ -89,7 +89,7 @@ def test_not_found_later_is_gone_but_only_when_said_twice() -> None:
 
 def test_a_job_that_was_never_there_is_gone_after_the_grace() -> None:
     look, time = looks(GONE)
-    assert _job.wait(look, Deadline(600, time), fresh=True).state == "dismissed"
+    assert _job.wait(look, Deadline(600, time)).state == "dismissed"
     assert _job.GRACE <= time.time < 2 * _job.GRACE
 
 

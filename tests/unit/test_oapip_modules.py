@@ -463,7 +463,10 @@ def test_states_in_other_words_are_filtered_and_told_in_the_standards(
     words = {"a": "succeeded", "b": "EXCEPTION", "c": "started"}
     water.jobs = {name: [{"jobID": name, "status": word}] for name, word in words.items()}
     found = call(oapip_job_info, double, status=["successful", "running"])["jobs"]
-    assert [(job["jobID"], job["status"]) for job in found] == [("a", "successful"), ("c", "running")]
+    assert [(job["jobID"], job["status"]) for job in found] == [
+        ("a", "successful"),
+        ("c", "running"),
+    ]
     one = call(oapip_job_info, double, job_id="a", results=True)
     assert one["job_results"] == water.results
     assert call(oapip_job, double, job_id="a")["job_results"] == water.results
@@ -480,7 +483,8 @@ def test_a_broken_answer_loses_no_job(double: Double, water: Engine, location: s
 def test_a_list_is_read_to_its_end_by_the_query_of_its_links(double: Double) -> None:
     def page(names: list[str], query: str = "") -> Reply:
         links = [{"rel": "next", "href": f"http://wrong.invalid/x/jobs?{query}"}] if query else []
-        found = [{"jobID": name, "status": "successful"} for name in names]
+        times = {"started": "2026-11-01T00:00:00Z", "finished": "2026-11-01T00:00:05Z"}
+        found = [{"jobID": name, "status": "successful", **times} for name in names]
         return Reply(200, {"jobs": found, "links": [{"rel": "self"}, *links]})
 
     double.fail(
