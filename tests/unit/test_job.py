@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _job
@@ -280,6 +280,8 @@ EXCEPTION = odd(title=PLAIN | FEW, detail=PLAIN, description=PLAIN)
     st.fixed_dictionaries({"inputs": INPUTS}, optional={"jobControlOptions": PLAIN | FEW}),
     st.fixed_dictionaries({"a": VALUE}, optional={"b": VALUE | FEW, "c": PLAIN, 7: PLAIN}),
 )
+@example({"inputs": {"a": {"schema": {"type": "string", "enum": 5}}}}, {"a": "a"})
+@example({"inputs": {"a": {"schema": {"format": "ogc-bbox"}}}}, {"a": {"bbox": 5}})
 def test_no_description_makes_a_traceback(about: dict[str, Any], inputs: dict[str, Any]) -> None:
     for words in _job.check_inputs(about, inputs):
         assert words.partition(": ")[2]
