@@ -241,9 +241,8 @@ def odd(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 TYPE = st.sampled_from(list(_job.TYPES))
-TYPED = st.fixed_dictionaries(
-    {"type": TYPE}, optional={"enum": st.sampled_from([True, 5]) | FEW | PLAIN}
-)
+ENUM = st.lists(PLAIN, min_size=1, max_size=2) | PLAIN
+TYPED = st.fixed_dictionaries({"type": TYPE}) | st.fixed_dictionaries({"type": TYPE, "enum": ENUM})
 BOX = st.just({"format": "ogc-bbox"})
 SCHEMA = st.one_of(
     TYPED,
@@ -260,6 +259,7 @@ INPUT = st.one_of(
 INPUTS = st.fixed_dictionaries({"a": INPUT}, optional={"b": INPUT}) | odd(a=INPUT)
 VALUE = st.one_of(
     PLAIN,
+    st.sampled_from(["c", 9, 0.5, True]),  # of each type one, and in no enumeration
     st.fixed_dictionaries({"bbox": PLAIN | FEW}),
     odd(href=PLAIN, value=PLAIN, bbox=PLAIN | FEW, crs=PLAIN),
 )
@@ -292,7 +292,7 @@ def test_the_descriptions_that_are_tried_reach_each_check() -> None:
     """Else the test above could not fail."""
     seen: set[str] = set()
 
-    @settings(max_examples=500, database=None, phases=[Phase.generate], derandomize=True)
+    @settings(max_examples=800, database=None, phases=[Phase.generate], derandomize=True)
     @given(INPUT, VALUE)
     def draw(about: Any, value: Any) -> None:
         words = _job.check_inputs({"inputs": {"a": about}}, {"a": value})
