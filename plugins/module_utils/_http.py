@@ -13,7 +13,6 @@ that it did nothing: on 429, and on 503 with ``Retry-After``. That header (secon
 from __future__ import annotations
 
 import email.utils
-import json
 import random
 import re
 import ssl
@@ -30,6 +29,8 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """Methods that may be sent again without knowing what became of the first time (9.2.2)."""
 RETRY_SECONDS = 30.0
 """No attempt of a request begins later than this after the first one."""
+ODD = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What Python's libraries raise over bytes that nobody expects in an answer."""
 USER_AGENT = "eoepca.oapip"
 WORDS = (
     "title",
@@ -51,7 +52,7 @@ def retry_after(value: t.Optional[str], sent: t.Optional[str] = None) -> t.Optio
     """
     if not value:
         return None
-    if value.strip().isdigit():
+    if re.fullmatch(r"\s*[0-9]+\s*", value):
         return float(value)
     moment = moment_of(value)
     if moment is None:
@@ -64,7 +65,7 @@ def moment_of(date: t.Optional[str]) -> t.Optional[float]:
     """Return an HTTP date in seconds since the epoch, or None."""
     try:
         return email.utils.parsedate_to_datetime(date).timestamp() if date else None
-    except (TypeError, ValueError, OverflowError):
+    except (*ODD, OverflowError, OSError):
         return None
 
 
@@ -132,7 +133,27 @@ def session(
     made.verify = trust(validate_certs, ca_path)
     made.headers["User-Agent"] = USER_AGENT
     made.auth = _as_it_is
+    # no redirect is followed, and to look where one leads would trip over an odd Location
+    made.resolve_redirects = lambda *_args, **_kwargs: iter(())
+    for adapter in made.adapters.values():
+        adapter.build_response = _forgiving(adapter.build_response)
     return made
+
+
+def _forgiving(build: t.Callable[[t.Any, t.Any], t.Any]) -> t.Callable[[t.Any, t.Any], t.Any]:
+    """Let requests make an answer of any headers: ``text/html; charset`` alone is too much for it.
+
+    Else the id of a job would be lost with the whole answer.
+    """
+
+    def built(request: t.Any, raw: t.Any) -> t.Any:
+        try:
+            return build(request, raw)
+        except ODD:
+            raw.headers.discard("Content-Type")
+            return build(request, raw)
+
+    return built
 
 
 def client(cert: t.Optional[str], key: t.Optional[str]) -> t.Optional[t.Tuple[str, str]]:
@@ -202,6 +223,9 @@ def send(
             if not is_transient(error) or not attempts.again():
                 raise unreachable(doing, url, error) from None
             continue
+        except ODD as error:
+            reason = f"the answer of {server_of(url)} cannot be read: {type(error).__name__}"
+            raise OapipError(doing, reason, path=urlsplit(url).path) from None
         told = response.headers
         if not attempts.again(response.status_code, told.get("Retry-After"), told.get("Date")):
             return response
@@ -211,7 +235,7 @@ def whole(response: t.Any) -> bool:
     """Read the body of a streamed answer; False where the connection breaks inside it."""
     try:
         return response.content is not None
-    except requests.exceptions.RequestException:
+    except (requests.exceptions.RequestException, *ODD):
         return False
 
 
@@ -276,7 +300,7 @@ def root_cause(error: BaseException) -> str:
 def message_of(response: t.Any) -> str:
     """Return the server's own words from an error answer; never a raw body."""
     try:
-        body = response.json()
+        body = parsed(response)
     except ValueError:
         return f"{response.reason or 'error'} (the body is {_type_of(response)}, not JSON)"
     return words(body) or str(response.reason or "error")
@@ -293,12 +317,25 @@ def words(body: t.Any) -> str:
     if not isinstance(body, dict):
         return ""
     if isinstance(body.get("errors"), list):  # Keycloak, of several fields at once
-        return "; ".join(words(one) for one in body["errors"])[:500]
+        each = ({**one, "errors": None} if isinstance(one, dict) else one for one in body["errors"])
+        return "; ".join(words(one) for one in each)[:500]
     parts = [body.get(key) for key in WORDS if isinstance(body.get(key), str) and body.get(key)]
     if parts and isinstance(body.get("field"), str):
-        limits = ", ".join(str(one) for one in (body.get("params") or ())[1:])
+        params = body.get("params")
+        limits = ", ".join(str(one) for one in (params if isinstance(params, list) else [])[1:])
         parts = [body["field"], f"{parts[-1]} ({limits})" if limits else parts[-1]]
     return ": ".join(dict.fromkeys(str(part) for part in parts))[:500]
+
+
+def parsed(response: t.Any) -> t.Any:
+    """Return the decoded body of an answer.
+
+    :raises ValueError: it is no JSON, or nested deeper than Python reads.
+    """
+    try:
+        return response.json()
+    except ODD:
+        raise ValueError("no JSON") from None
 
 
 def json_of(response: t.Any, doing: str) -> t.Any:
@@ -307,8 +344,8 @@ def json_of(response: t.Any, doing: str) -> t.Any:
     :raises OapipError: the body is not JSON (a proxy's page, a truncated answer).
     """
     try:
-        return response.json()
-    except (ValueError, json.JSONDecodeError):
+        return parsed(response)
+    except ValueError:
         hint = "Something else than the server may have answered (a proxy, a login page)."
         raise wrong(
             response, doing, f"the answer is not JSON but {_type_of(response)}", hint

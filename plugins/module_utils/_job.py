@@ -10,6 +10,7 @@ No I/O here: the wait takes a function that looks and a deadline with its clock.
 from __future__ import annotations
 
 import difflib
+import math
 import random
 import re
 import typing as t
@@ -32,11 +33,33 @@ OVER = frozenset({"successful", "failed", "dismissed"})
 
 STATES = OVER | {"accepted", "running"}
 
+SAME: t.Dict[str, str] = {
+    "queued": "accepted",
+    "pending": "accepted",
+    "started": "running",
+    "processing": "running",
+    "in progress": "running",
+    "succeeded": "successful",
+    "success": "successful",
+    "completed": "successful",
+    "finished": "successful",
+    "canceled": "dismissed",
+    "cancelled": "dismissed",
+    "aborted": "dismissed",
+    "exception": "failed",
+    "error": "failed",
+    "failure": "failed",
+}
+"""What servers call the states of table 17: those of WPS, Weaver (openEO's words too), others."""
+
+NAMES = ("jobID", "jobId", "job_id", "id")
+"""Members that hold a job's id: 18-062r2, what others make of it, 18-062r3 and openEO."""
+
 ECHO = "Unable to run the Service. The message returned back by the Service was the following: "
 """What ZOO-Project writes before the detail that the results tell as well."""
 
 GRACE = 15.0
-"""Seconds in which a job that was just started may not be found yet."""
+"""Seconds in which a job that was started a moment ago may not be found yet."""
 
 AGAIN = 2.0
 """Seconds after which a job that was not found is looked for again."""
@@ -73,9 +96,28 @@ def progress_of(status: Document) -> t.Optional[float]:
     return float(value) if 0 <= value <= 100 else None
 
 
+def state_of(status: Document) -> str:
+    """Return the state of a job in the word of table 17, or in the server's own; else nothing."""
+    told = status.get("status")
+    if not isinstance(told, str):
+        return ""
+    word = " ".join(re.sub(r"[\W_]+", " ", told.casefold()).split())[:40]
+    return SAME.get(word, word)
+
+
+def as_standard(status: Document) -> Document:
+    """Return a status document with state and id as in 18-062r2, however the server writes them."""
+    state, job_id = state_of(status), job_id_of(status)
+    return {
+        **status,
+        **({"status": state} if state else {}),
+        **({"jobID": job_id} if job_id else {}),
+    }
+
+
 def describe(status: Document) -> str:
     """Return a status in words: ``running 33 %``."""
-    state = str(status.get("status") or "unknown")
+    state = state_of(status) or "unknown"
     progress = progress_of(status)
     return f"{state} {progress:.0f} %" if progress is not None and state not in OVER else state
 
@@ -100,14 +142,15 @@ def wait(
     look: t.Callable[[], Look],
     deadline: Deadline,
     tell: t.Callable[[str], None] = lambda _line: None,
-    fresh: bool = True,
     uniform: Uniform = random.uniform,
 ) -> Outcome:
     """Look at a job until it is over, gone, or the time is up.
 
+    A job that was never seen may have been started just now, perhaps by another task, and a 404 may
+    be early: it is gone after ``GRACE`` seconds.
+
     :param look: raises OapipError only for what waiting does not cure.
     :param tell: gets one line for each change of state or progress.
-    :param fresh: whether the job was started just now, so that a 404 may be early.
     :raises OapipError: nothing usable came for ``PATIENCE`` seconds.
     """
     seen = Outcome("timeout")
@@ -126,13 +169,14 @@ def wait(
             if words != told:
                 told = words
                 tell(words)
-            if found.status.get("status") in OVER:
-                seen.state = str(found.status["status"])
+            if state_of(found.status) in OVER:
+                seen.state = state_of(found.status)
                 return seen
             remaining = pace.remaining(deadline.elapsed, progress_of(found.status))
         elif found.gone:
             missed += 1
-            if missed > 1 and not (fresh and not seen.status and deadline.elapsed < GRACE):
+            seen.trouble = "the server does not know it"
+            if missed > 1 and (seen.status or deadline.elapsed >= GRACE):
                 seen.state = "dismissed"
                 return seen
         else:
@@ -169,30 +213,86 @@ def request_of(
 
 def job_id_of(body: t.Any, location: str = "") -> str:
     """Return the id of a started job: from the body, else from the ``Location`` header."""
-    if isinstance(body, dict):
-        for key in ("jobID", "id"):
-            if isinstance(body.get(key), str) and body[key]:
-                return str(body[key])
-    return unquote(location.split("?", 1)[0].rstrip("/").rsplit("/", 1)[-1])
+    for key in NAMES if isinstance(body, dict) else ():
+        told = body.get(key)
+        if isinstance(told, (str, int)) and not isinstance(told, bool) and str(told).strip():
+            return str(told)
+    return job_of(location) or unquote(path_of(location)[-1])
+
+
+def job_of(location: str) -> str:
+    """Return the id in the address of a job, of its results, or the like; else nothing."""
+    parts = path_of(location)
+    found = [after for before, after in zip(parts, parts[1:]) if before == "jobs"]
+    return unquote(found[-1]) if found else ""
+
+
+def path_of(location: str) -> t.List[str]:
+    """Return the segments of an address, which may be relative, or none at all."""
+    return re.split(r"[?#]", location, maxsplit=1)[0].rstrip("/").split("/")
+
+
+def moment_of(told: t.Any) -> t.Optional[float]:
+    """Return a date with its time (RFC 3339) in seconds since the epoch; None where it is none."""
+    if not isinstance(told, str):
+        return None
+    # Python 3.9 wants three or six digits of a second, and servers write any number
+    text = re.sub(r"\.(\d+)", lambda found: f".{found[1]:0<6.6}", told.strip().upper())
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def interval_of(text: str) -> t.Tuple[float, float]:
+    """Return the ends of an interval, a moment or a day (18-062r2, parameter ``datetime``).
+
+    :raises ValueError: it is none.
+    """
+    first, split, last = text.partition("/")
+    ends = [math.inf * sign for sign in (-1, 1)]
+    for at, one in enumerate((first, last if split else first)):
+        if split and one.strip() in ("", ".."):
+            continue
+        moment = moment_of(one)
+        if moment is None:
+            raise ValueError(f"{one} is no date")
+        unit = 86400 if len(one.strip()) == 10 else 0 if split or "." in one else 1
+        ends[at] = moment + at * max(0.0, unit - 1e-6)
+    return ends[0], ends[1]
+
+
+def created(status: Document) -> t.Optional[float]:
+    """Return when a job was created, in seconds since the epoch; None where that is not told."""
+    known = [moment_of(status.get(key)) for key in ("created", "started")]
+    return next((one for one in known if one is not None), None)
 
 
 def began(status: Document) -> float:
-    """Return when a job was created, in seconds since the epoch; 0 where that is not told."""
-    for key in ("created", "started"):
-        try:
-            text = str(status.get(key) or "").replace("Z", "+00:00")
-            # Python 3.9 wants three or six digits of a second, and servers write any number
-            moment = datetime.fromisoformat(re.sub(r"\.\d+", "", text))
-        except ValueError:
-            continue
-        return moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp()
-    return 0.0
+    """Return the second in which a job was created; 0 where that is not told."""
+    return float(math.floor(created(status) or 0.0))
+
+
+def lasted(status: Document, now: float) -> t.Optional[float]:
+    """Return the seconds that a job took, or has taken until now; None where that is not told."""
+    begin = moment_of(status.get("started"))
+    begin = created(status) if begin is None else begin
+    end: t.Optional[float] = now
+    if state_of(status) in OVER:
+        known = [moment_of(status.get(key)) for key in ("finished", "updated")]
+        end = next((one for one in known if one is not None), None)
+    return None if begin is None or end is None else end - begin
 
 
 def is_status(body: t.Any) -> bool:
-    """Whether a document is the status of a job, not its results."""
-    state = body.get("status") if isinstance(body, dict) else None
-    return isinstance(state, str) and state in STATES and bool(job_id_of(body))
+    """Whether a document is the status of a job, not its results.
+
+    Outputs may be called ``id`` and ``status``; they are not called ``jobID`` or ``processID`` too.
+    """
+    if not isinstance(body, dict) or not state_of(body) or not job_id_of(body):
+        return False
+    return body["status"] in STATES or not {*NAMES[:-1], "processID"}.isdisjoint(body)
 
 
 def modes_of(description: Document) -> t.List[str]:

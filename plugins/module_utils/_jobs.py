@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import time
 import typing as t
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _http, _job, _ogc
-from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError, unexpected
 from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
 
 Document = t.Dict[str, t.Any]
@@ -21,6 +23,9 @@ BROKEN_SECONDS = 5.0
 
 LOST_LIMIT = 1000
 """Jobs of a process among which one is looked for whose start had no answer."""
+
+ANYTHING = {"Accept": "application/json, */*;q=0.1"}
+"""Results are of any kind, and a strict server refuses what is not accepted."""
 
 PREFER = {"document": "return=representation", "raw": "return=minimal"}
 
@@ -41,6 +46,28 @@ class Raw(t.NamedTuple):
     data: bytes
 
 
+@contextlib.contextmanager
+def holding(job_id: str, facts: t.Mapping[str, t.Any]) -> t.Iterator[None]:
+    """Let each error tell the job that is there, whatever it is: a defect must not lose it either.
+
+    :param facts: what the failed result has beside the id.
+    :raises OapipError: with them.
+    """
+    try:
+        yield
+    except Exception as error:
+        told = error if isinstance(error, OapipError) else defect(f"following job {job_id}", error)
+        told.extra = {**({"job_id": job_id} if job_id else {}), **facts, **told.extra}
+        if job_id not in told.text():
+            told.hint = f"{told.hint} The job is {job_id}: go on with job_id.".strip()
+        raise told from None
+
+
+def defect(doing: str, error: Exception) -> OapipError:
+    """Return an error that we did not foresee as one that a result can be added to."""
+    return OapipError(doing, unexpected(error))
+
+
 def start(
     server: _ogc.Server, process_id: str, body: Document, sync_seconds: t.Optional[float] = None
 ) -> Started:
@@ -53,11 +80,13 @@ def start(
     since = server.date
     try:
         return _started(server, process_id, body, sync_seconds, doing)
-    except OapipError as error:
-        unsure = error.status in (None, 200) or error.status >= 500
-        if unsure and error.doing == doing:  # not: getting a token
+    except Exception as caught:
+        error = caught if isinstance(caught, OapipError) else defect(doing, caught)
+        unsure = error.status is None or error.status < 300 or error.status >= 500
+        # not: getting a token
+        if unsure and error.doing == doing and "job_id" not in error.extra:
             _look_for(server, process_id, since, error)
-        raise
+        raise error from None
 
 
 def _look_for(
@@ -92,36 +121,47 @@ def _started(
     # respond-async stands alone: pygeoapi compares the whole header, and `response` in the body
     # says the rest to ZOO-Project too
     prefer = "respond-async" if sync_seconds is None else PREFER[body["response"]]
-    response = server.ask(
+    response = server.visit(
         "POST",
-        ["processes", process_id, "execution"],
+        server.url("processes", process_id, "execution"),
         doing,
-        headers={"Prefer": prefer},
+        headers={"Prefer": prefer, **ANYTHING},
         timeout=sync_seconds,
         json=body,
         stream=True,  # the headers alone may name the job
     )
-    location = response.headers.get("Location", "")
+    named = _job.job_of(response.headers.get("Location", ""))
+    with holding(named, {}):
+        return _taken(response, process_id, body["response"], named, doing)
+
+
+def _taken(response: t.Any, process_id: str, shape: str, named: str, doing: str) -> Started:
+    """Return what the answer to an execution says.
+
+    :param named: the job that its header names.
+    """
+    code = response.status_code
+    if code in _ogc.REDIRECTS and not (code == 303 and named):
+        raise _ogc.redirected(response, doing)
     if not _http.whole(response):
-        if response.status_code < 300 and "/jobs/" in location:
-            return Started(_job.job_id_of(None, location), {})
+        if code < 300 and named:
+            return Started(named, {})
         raise OapipError(doing, "the connection broke inside the answer")
-    if response.status_code not in (200, 201, 202, 204):
+    if code not in (200, 201, 202, 204, 303):
         raise _ogc.failed(response, doing)
     status = _ogc.quiet_json(response)
     # a job that ran synchronously may have a Location too, and an output may be called "id"
-    over = response.status_code in (200, 204) and not _job.is_status(status)
-    results = _content_of(response, body["response"], doing) if over else None
+    over = code in (200, 204) and not _job.is_status(status)
+    results = _content_of(response, shape, doing) if over else None
     if over:
-        job_id = _job.job_id_of(None, location) if "/jobs/" in location else ""
-        ids = {"jobID": job_id} if job_id else {}
+        ids = {"jobID": named} if named else {}
         return Started(
-            job_id, {"processID": process_id, "status": "successful", **ids}, over, results
+            named, {"processID": process_id, "status": "successful", **ids}, over, results
         )
-    job_id = _job.job_id_of(status, location)
+    job_id = _job.job_id_of(status, response.headers.get("Location", ""))
     if not job_id:
-        raise OapipError(doing, "the answer names no job")
-    return Started(job_id, status if isinstance(status, dict) else {})
+        raise OapipError(doing, "the answer names no job", status=code)
+    return Started(job_id, _job.as_standard(status) if isinstance(status, dict) else {})
 
 
 def _content_of(response: t.Any, shape: str, doing: str) -> t.Any:
@@ -187,7 +227,7 @@ def looker(server: _ogc.Server, job_id: str, deadline: Deadline) -> t.Callable[[
         body = _ogc.quiet_json(response)
         if not isinstance(body, dict) or not isinstance(body.get("status"), str):
             return _job.Look(trouble="an answer that is no job status", retry_after=after)
-        return _job.Look(status=body, retry_after=after)
+        return _job.Look(status=_job.as_standard(body), retry_after=after)
 
     return look
 
@@ -203,7 +243,7 @@ def status_of(server: _ogc.Server, job_id: str) -> t.Optional[Document]:
     body = _ogc.document(response, doing)
     if not isinstance(body, dict):
         raise OapipError(doing, "the answer is no status document", "Check url.")
-    return body
+    return _job.as_standard(body)
 
 
 def results_of(server: _ogc.Server, job_id: str, shape: str = "raw") -> t.Any:
@@ -215,7 +255,7 @@ def results_of(server: _ogc.Server, job_id: str, shape: str = "raw") -> t.Any:
     doing = f"reading the results of job {job_id}"
     attempts = _http.Attempts(True, BROKEN_SECONDS)
     while True:
-        response = server.ask("GET", ["jobs", job_id, "results"], doing)
+        response = server.ask("GET", ["jobs", job_id, "results"], doing, ANYTHING)
         if response.status_code not in (200, 204):
             raise _ogc.failed(response, doing)
         try:
@@ -233,20 +273,24 @@ def why_failed(server: _ogc.Server, job_id: str, status: Document) -> str:
     """Return why a job failed; the answer of /results may have any status."""
     doing = f"reading the reason of job {job_id}"
     try:
-        reason = _ogc.quiet_json(server.ask("GET", ["jobs", job_id, "results"], doing))
+        reason = _ogc.quiet_json(server.ask("GET", ["jobs", job_id, "results"], doing, ANYTHING))
     except OapipError:
         reason = None
     return _job.reason_of(status, reason)
 
 
-def dismiss(server: _ogc.Server, job_id: str) -> bool:
-    """Dismiss a job, or delete a finished one with its results; return whether there was one."""
+def dismiss(server: _ogc.Server, job_id: str, seconds: t.Optional[float] = None) -> bool:
+    """Dismiss a job, or delete a finished one with its results; return whether there was one.
+
+    :param seconds: for the one attempt that there is time for.
+    """
     doing = f"dismissing job {job_id}"
-    response = server.ask("DELETE", ["jobs", job_id], doing)
-    if _ogc.absent(response) or response.status_code == 410:
+    retry = None if seconds is None else False
+    response = server.ask("DELETE", ["jobs", job_id], doing, timeout=seconds, retry=retry)
+    if _ogc.absent(response):
         return False
     if response.status_code not in (200, 202, 204):
-        raise _ogc.failed(response, doing)
+        raise _ogc.failed(response, doing, server.lacks(response, "dismiss", "to dismiss jobs"))
     # pygeoapi calls its JSON text/html here
     if "html" in response.headers.get("Content-Type", "") and _ogc.quiet_json(response) is None:
         raise _http.wrong(response, doing, "a web page came in place of an answer")
@@ -257,20 +301,55 @@ def listed(server: _ogc.Server, filters: t.Mapping[str, t.Any], limit: int) -> t
     """Return at most ``limit`` jobs; the filters are applied here too: some servers ignore them.
 
     :param filters: query parameters of 18-062r2, class job-list; ``status`` is a list.
+    :raises OapipError: the interval of ``datetime`` is none, or the server has no such list.
     """
-    process, states = filters.get("processID"), filters.get("status") or []
+    states = filters.get("status") or []
+    fits = _filter(filters)
+    picky = any(filters.get(key) is not None for key in TOLD)
     kept: t.Dict[str, Document] = {}  # jobs that come or go meanwhile move others between pages
     for state in states or [None]:  # one at a time: servers differ in how several are written
         wanted = {**filters, "status": state, "limit": limit}
         query = [(key, str(value)) for key, value in wanted.items() if value is not None]
         for page in server.pages("jobs", query):
-            for one in page:
-                fits = not process or one.get("processID", process) == process
-                if fits and (not states or one.get("status") in states):
+            for told in page:
+                one = _job.as_standard(told)
+                if picky and "jobID" in one and set(told) <= set(_job.NAMES):
+                    one = status_of(server, one["jobID"]) or {}  # Weaver lists the ids alone
+                if fits(one, server.date or time.time()):
                     kept.setdefault(_job.job_id_of(one) or str(len(kept)), one)
             if len(kept) >= limit:
                 return list(kept.values())[:limit]
     return list(kept.values())
+
+
+TOLD = ("status", "datetime", "minDuration", "maxDuration")
+"""Filters by what a job has to tell: without it, it is left out."""
+
+
+def _filter(filters: t.Mapping[str, t.Any]) -> t.Callable[[Document, float], bool]:
+    """Return what says whether a job passes the filters, at a time by the server's clock."""
+    process, states = filters.get("processID"), filters.get("status")
+    least, most = filters.get("minDuration"), filters.get("maxDuration")
+    try:
+        span = _job.interval_of(filters["datetime"]) if filters.get("datetime") else None
+    except ValueError as error:
+        hint = "Write a date with its time as of RFC 3339, or two with a slash; .. is an open end."
+        raise OapipError("reading the option datetime", str(error), hint) from None
+
+    def fits(one: Document, now: float) -> bool:
+        if process and one.get("processID", process) != process:
+            return False
+        if states and one.get("status") not in states:
+            return False
+        moment = _job.created(one)
+        if span and (moment is None or not span[0] <= moment <= span[1]):
+            return False
+        if least is None and most is None:
+            return True
+        took = _job.lasted(one, now)
+        return took is not None and (least or 0) <= took <= (math.inf if most is None else most)
+
+    return fits
 
 
 def told(results: t.Any) -> t.Any:

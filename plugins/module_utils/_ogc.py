@@ -11,7 +11,6 @@ the engine builds them from its settings, which may be wrong.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -189,7 +188,7 @@ def seconds_left(token: str) -> t.Optional[float]:
         return None
     try:
         body = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (ValueError, binascii.Error):
+    except (ValueError, RecursionError):  # of base64, of UTF-8, of JSON
         return None
     expiry = number(body.get("exp")) if isinstance(body, dict) else None
     return None if expiry is None else expiry - time.time()
@@ -213,8 +212,15 @@ class Server:
         """When the server gave its last answer, by its own clock: seconds since the epoch."""
 
     def url(self, *segments: str) -> str:
-        """Return the URL of a resource below the base, each segment quoted."""
-        return "/".join([self.base, *(quote(segment, safe="") for segment in segments)])
+        """Return the URL of a resource below the base, each segment quoted.
+
+        :raises OapipError: an id that would lead elsewhere.
+        """
+        if not {"", ".", ".."}.isdisjoint(segments):
+            raise OapipError(f"asking for {'/'.join(segments)}", "such an ID leads elsewhere")
+        # an id is whatever a server made of it, also half a character
+        quoted = (quote(segment, safe="", errors="surrogatepass") for segment in segments)
+        return "/".join([self.base, *quoted])
 
     def ask(
         self,
@@ -305,10 +311,30 @@ class Server:
             raise failed(response, doing)
         return document(response, doing)
 
+    def lacks(self, response: t.Any, part: str, what: str) -> str:
+        """Return the words for a refusal by a server that does not offer what was asked; else none.
+
+        :param part: the class of 18-062r2 that has it: ``job-list``, ``dismiss``.
+        """
+        if response.status_code not in (404, 405, 501):
+            return ""
+        try:
+            body = self.read(["conformance"], "reading the conformance of the server")
+        except OapipError:
+            body = None  # it explains another error, or none
+        classes = body.get("conformsTo") if isinstance(body, dict) else None
+        if isinstance(classes, list):
+            if any(str(one).endswith(f"/conf/{part}") for one in classes):
+                return ""
+            return f"The server does not offer {what}: /conformance does not name the class {part}."
+        return "" if response.status_code == 404 else f"The server does not offer {what}."
+
     def pages(
         self, name: str, query: t.Sequence[t.Tuple[str, str]] = ()
     ) -> t.Iterator[t.List[Document]]:
         """Yield the pages of ``/processes`` or ``/jobs``, the lists of 18-062r2.
+
+        What a server lists by its ID alone is a document that holds no more.
 
         :raises OapipError: an answer that is no such list, or more than ``PAGES`` of them.
         """
@@ -316,14 +342,20 @@ class Server:
         last: t.Any = None
         asked = list(query)
         for _page in range(PAGES):
-            body = self.read([name], doing, params=asked)
+            response = self.ask("GET", [name], doing, params=asked)
+            if response.status_code != 200:
+                lacking = self.lacks(response, "job-list", "a list of jobs")
+                raise failed(response, doing, lacking if name == "jobs" else "")
+            body = document(response, doing)
             found = body.get(name) if isinstance(body, dict) else None
             if not isinstance(found, list):
                 raise OapipError(doing, f"the answer has no list of {name}", "Check url.")
             if found == last:  # a server that does not turn the page
                 return
-            yield [one for one in found if isinstance(one, dict)]
-            following = next_query(body)
+            key = "jobID" if name == "jobs" else "id"
+            each = ({key: one} if isinstance(one, str) else one for one in found)
+            yield [one for one in each if isinstance(one, dict)]
+            following = next_query(body, response)
             if not found or not following:
                 return
             # ZOO-Project forgets the filters in it
@@ -360,10 +392,14 @@ def origin(url: str) -> t.Tuple[str, str, t.Optional[int]]:
     return parts.scheme, parts.hostname or "", parts.port or default
 
 
-def next_query(body: Document) -> t.List[t.Tuple[str, str]]:
-    """Return the query of a list's ``next`` link, all that counts of it; empty on the last page."""
+def next_query(body: Document, response: t.Any) -> t.List[t.Tuple[str, str]]:
+    """Return the query of a list's ``next`` link, all that counts of it; empty on the last page.
+
+    The link is in the document, or in the header ``Link`` (RFC 8288).
+    """
     links = body.get("links")
-    for link in links if isinstance(links, list) else []:
+    header = {"rel": "next", "href": response.links.get("next", {}).get("url", "")}
+    for link in [*(links if isinstance(links, list) else []), header]:
         if isinstance(link, dict) and link.get("rel") == "next":
             try:
                 return parse_qsl(urlsplit(str(link.get("href"))).query)
@@ -384,7 +420,7 @@ def document(response: t.Any, doing: str) -> t.Any:
 def quiet_json(response: t.Any) -> t.Any:
     """Return a JSON body, or None."""
     try:
-        return response.json()
+        return _http.parsed(response)
     except ValueError:
         return None
 
@@ -419,8 +455,11 @@ def is_exception(body: t.Any) -> bool:
 
 
 def absent(response: t.Any) -> bool:
-    """Whether a 404 was said by the API itself, not by a gateway or web server before it."""
-    return response.status_code == 404 and bool(code_of(response))
+    """Whether something is not there, or no more: a 410, or a 404 that the API itself said.
+
+    A gateway or web server before it may say 404 too, and mean another thing.
+    """
+    return response.status_code == 410 or (response.status_code == 404 and bool(code_of(response)))
 
 
 def failed(response: t.Any, doing: str, hint: str = "") -> OapipError:
@@ -442,10 +481,14 @@ def failed(response: t.Any, doing: str, hint: str = "") -> OapipError:
 
 def redirected(response: t.Any, doing: str) -> OapipError:
     """Return the error for a redirect: mostly a login page."""
-    where = urlsplit(response.headers.get("Location", ""))
+    try:
+        where = urlsplit(response.headers.get("Location", ""))
+        target = f"{where.scheme}://{where.netloc}{where.path}"
+    except ValueError:
+        target = "an address that is none"
     return OapipError(
         doing,
-        f"redirected to {where.scheme}://{where.netloc}{where.path}",
+        f"redirected to {target}",
         "The server wants a login: give token, or token_url and its companions.",
         response.status_code,
         urlsplit(response.url).path,
@@ -463,5 +506,8 @@ def not_there_yet(error: OapipError) -> bool:
 
 def context_of(url: str) -> str:
     """Return the path before ``/ogc-api``: the context that a URL of the engine stands in."""
-    found = re.match(r"(.*?)/ogc-api(?:/|$)", urlsplit(url).path)
+    try:
+        found = re.match(r"(.*?)/ogc-api(?:/|$)", urlsplit(url).path)
+    except ValueError:  # a Location may be anything
+        return ""
     return found.group(1).strip("/") if found else ""

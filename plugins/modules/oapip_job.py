@@ -254,7 +254,9 @@ job_id:
   type: str
   sample: 4f1c8a2e-e65a-11f1-860f-02fc00000001
 job:
-  description: The last status document of the job.
+  description:
+    - The last status document of the job. C(status) is the standard's word for its state, and
+      C(jobID) its ID, however the server writes them.
   returned: success, and on failure after the start
   type: dict
   sample: {jobID: 4f1c8a2e-e65a-11f1-860f-02fc00000001, processID: hello, status: successful}
@@ -493,25 +495,23 @@ def waited(
             ctx.say(f"{name} {job_id[:8]}...: {words}")
 
     deadline = Deadline(float(params["wait_timeout"]))
-    last: t.Dict[str, t.Any] = {"job_id": job_id, "job": status, "changed": bool(changes)}
-    try:
-        outcome = _job.wait(
-            _jobs.looker(server, job_id, deadline), deadline, tell, fresh=bool(changes)
-        )
+    last: t.Dict[str, t.Any] = {"job": status, "changed": bool(changes)}
+    with _jobs.holding(job_id, last):
+        outcome = _job.wait(_jobs.looker(server, job_id, deadline), deadline, tell)
         last["job"] = outcome.status or status
         if outcome.state == "successful":
             results = _jobs.results_of(server, job_id, params["response"])
             return finished(params, ctx, server, changes, job_id, outcome.status, results)
-        raise unfinished(params, ctx, server, job_id, outcome)
-    except OapipError as error:
-        error.extra = {**last, **error.extra}
-        if job_id not in error.text():
-            error.hint = f"{error.hint} The job is {job_id}: go on with job_id.".strip()
-        raise
+        raise unfinished(params, ctx, server, job_id, outcome, deadline)
 
 
 def unfinished(
-    params: Params, ctx: Context, server: _ogc.Server, job_id: str, outcome: _job.Outcome
+    params: Params,
+    ctx: Context,
+    server: _ogc.Server,
+    job_id: str,
+    outcome: _job.Outcome,
+    deadline: Deadline,
 ) -> OapipError:
     """Return the error for a job that did not succeed."""
     doing = f"waiting for job {job_id}"
@@ -530,7 +530,9 @@ def unfinished(
     hint = f"Wait for it again with job_id={job_id}, or raise wait_timeout."
     if params["dismiss_on_timeout"]:
         try:
-            _jobs.dismiss(server, job_id)
+            # with the wait, a tenth longer than the deadline at most
+            left = 1.1 * deadline.seconds - deadline.elapsed
+            _jobs.dismiss(server, job_id, min(server.timeout, 5.0, max(1.0, left)))
             hint = "It was dismissed. Raise wait_timeout."
         except OapipError as error:
             hint = f"It could not be dismissed: {error}"
@@ -549,11 +551,8 @@ def finished(
     """Return the results, saved where that is wanted."""
     ids = {"job_id": job_id} if job_id else {}
     facts = {**ids, "job": status, "job_results": _jobs.told(results)}
-    try:
+    with _jobs.holding(job_id, {**facts, "changed": bool(changes)}):
         kept, assets = _assets.keep(params, ctx, server, job_id, status, results)
-    except OapipError as error:
-        error.extra = {**facts, "changed": bool(changes), **error.extra}
-        raise
     return result(changes or kept, **facts, **assets)  # a wait alone: now it is known what changes
 
 

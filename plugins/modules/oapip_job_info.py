@@ -28,21 +28,26 @@ options:
     type: str
   status:
     description:
-      - List only jobs in one of these states.
+      - List only jobs in one of these states. Other words of a server for them are known too.
     type: list
     elements: str
     choices: [accepted, running, successful, failed, dismissed]
   datetime:
     description:
-      - List only jobs created in this interval, for example V(2026-11-01T00:00:00Z/..).
+      - List only jobs created in this interval, for example V(2026-11-01T00:00:00Z/..); or in this
+        second, or on this day.
+      - A job that does not tell when it was created is left out, since a server may ignore this
+        option.
     type: str
   min_duration:
     description:
-      - List only jobs that took at least so many seconds.
+      - List only jobs that took at least so many seconds, or have taken them until now.
+      - A job that does not tell its times is left out.
     type: int
   max_duration:
     description:
-      - List only jobs that took at most so many seconds.
+      - List only jobs that took at most so many seconds, or have taken them until now.
+      - A job that does not tell its times is left out.
     type: int
   limit:
     description:
@@ -76,7 +81,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 jobs:
-  description: Status documents; empty where the job asked for does not exist.
+  description:
+    - Status documents; empty where the job asked for does not exist. C(status) is the standard's
+      word for the state, and C(jobID) the ID, however the server writes them.
   returned: success
   type: list
   elements: dict

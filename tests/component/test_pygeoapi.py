@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 
+from ansible_collections.eoepca.oapip.plugins.module_utils import _job
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
 from ansible_collections.eoepca.oapip.plugins.modules import (
     oapip_job,
@@ -183,7 +184,10 @@ def test_dismissed_and_dismissed_again(url: str) -> None:
     assert call(oapip_job_info, url, job_id=job_id)["jobs"] == []
 
 
-def test_a_job_dismissed_by_another_ends_the_wait(url: str) -> None:
+def test_a_job_dismissed_by_another_ends_the_wait(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_job, "GRACE", 1.0)  # it was never seen
     given: dict[str, Any] = {"process_id": "sleeper", "inputs": {"seconds": 30}}
     job_id = call(oapip_job, url, **given, state="started")["job_id"]
     requests.delete(f"{url}/jobs/{job_id}", timeout=10).raise_for_status()
@@ -203,6 +207,20 @@ def test_filters_that_the_server_ignores_hold_over_its_pages(url: str) -> None:
     assert len({job["jobID"] for job in found}) == len(found)
     few = call(oapip_job_info, url, process_id="sleeper", limit=4)["jobs"]
     assert len(few) == 4
+
+
+def test_times_that_the_server_ignores_hold(url: str) -> None:
+    given: dict[str, Any] = {"process_id": "sleeper", "inputs": {"seconds": 2}}
+    job_id = call(oapip_job, url, **given, mode="sync")["job_id"]
+    (job,) = call(oapip_job_info, url, job_id=job_id)["jobs"]
+
+    def names(**wanted: Any) -> list[str]:
+        return [one["jobID"] for one in call(oapip_job_info, url, limit=1000, **wanted)["jobs"]]
+
+    assert job_id in names(min_duration=1)
+    assert job_id not in names(max_duration=1)
+    assert job_id in names(datetime=f"{job['created']}/..")
+    assert names(datetime="../2001-01-01") == []
 
 
 def test_what_is_not_there_is_said(url: str) -> None:

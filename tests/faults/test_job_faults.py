@@ -274,16 +274,19 @@ def test_a_job_that_is_not_known_at_once_is_waited_for(tmp_path: Path) -> None:
     assert len(proxy.struck) >= 3
 
 
-def test_a_dismissal_that_fails_at_the_deadline_is_told_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["500", "502", "silence"])
+def test_a_dismissal_that_fails_at_the_deadline_is_told_with_it(tmp_path: Path, kind: str) -> None:
     stand = Stand()
     with served(stand, tmp_path) as proxy:
         stand.never_runs()
         deploy(stand, "alice")
-        proxy.breaks(Fault("500", "^DELETE"))
+        proxy.breaks(Fault(kind, "^DELETE"))
         made = call(url_of(proxy, "alice"), **SLEEPER, wait_timeout=2, dismiss_on_timeout=True)
         (job_id,) = owned(stand, "alice")
         assert f"waiting for job {job_id}: not over after 2 s" in made.message
         assert "could not be dismissed" in made.message
+        assert made.seconds < 4  # one attempt of a second, however long the server is silent
+        assert len(proxy.struck) == 1
         assert made.error["job_id"] == job_id
         assert made.error["job"]["status"] == "running"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _job
@@ -78,7 +79,7 @@ def test_faults_alone_end_the_wait_with_the_last_of_them() -> None:
 
 def test_not_found_just_after_the_start_is_early_not_gone() -> None:
     look, time = looks(GONE, GONE, GONE, RUNNING, DONE)
-    assert _job.wait(look, Deadline(600, time), fresh=True).state == "successful"
+    assert _job.wait(look, Deadline(600, time)).state == "successful"
 
 
 def test_not_found_later_is_gone_but_only_when_said_twice() -> None:
@@ -89,7 +90,7 @@ def test_not_found_later_is_gone_but_only_when_said_twice() -> None:
 
 def test_a_job_that_was_never_there_is_gone_after_the_grace() -> None:
     look, time = looks(GONE)
-    assert _job.wait(look, Deadline(600, time), fresh=True).state == "dismissed"
+    assert _job.wait(look, Deadline(600, time)).state == "dismissed"
     assert _job.GRACE <= time.time < 2 * _job.GRACE
 
 
@@ -131,6 +132,47 @@ def test_a_server_that_asks_for_no_pause_is_not_flooded() -> None:
 )
 def test_when_a_job_began_is_read_in_many_forms(status: dict[str, Any], moment: int) -> None:
     assert _job.began(status) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("1970-01-01T00:01:00Z/1970-01-01T00:02:00.5+00:00", (60, 120.5)),
+        ("../1970-01-01T01:02:00+01:00", (-math.inf, 120)),
+        ("1970-01-02/", (86400, math.inf)),
+        ("1970-01-01/1970-01-02", (0, 2 * 86400 - 1e-6)),
+        ("1970-01-02", (86400, 2 * 86400 - 1e-6)),
+        ("1970-01-01T00:01:00z", (60, 61 - 1e-6)),
+        ("1970-01-01T00:01:00.25Z", (60.25, 60.25)),
+    ],
+)
+def test_intervals(text: str, ends: tuple[float, float]) -> None:
+    assert _job.interval_of(text) == ends
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1970-01-01/soon", "1970-13-01", "a/b/c", "2026"])
+def test_what_is_no_interval_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match="is no date"):
+        _job.interval_of(text)
+
+
+BEGAN = {"created": "1970-01-01T00:00:10Z", "started": "1970-01-01T00:00:20.5Z"}
+
+
+@pytest.mark.parametrize(
+    ("more", "seconds"),
+    [
+        ({"status": "running"}, 79.5),
+        ({"status": "running", "updated": "1970-01-01T00:00:30Z"}, 79.5),
+        ({"status": "succeeded", "finished": "1970-01-01T00:00:30Z"}, 9.5),
+        ({"status": "failed", "updated": "1970-01-01T00:00:30Z"}, 9.5),
+        ({"status": "failed"}, None),
+        ({"status": "accepted", "started": None}, 90),
+        ({"status": "running", "created": None, "started": "then"}, None),
+    ],
+)
+def test_how_long_a_job_took(more: dict[str, Any], seconds: float | None) -> None:
+    assert _job.lasted({**BEGAN, **more}, 100.0) == seconds
 
 
 def test_each_change_is_told_once() -> None:
@@ -187,24 +229,90 @@ def test_wrong_inputs_are_named(inputs: dict[str, Any], words: str) -> None:
     assert _job.check_inputs(ABOUT, inputs) == [words]
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
-    max_leaves=10,
+PLAIN: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, False, 0, 1, -1, 4.5, math.nan, math.inf, "", "0", "1", "a", "b\0\ud800", "object"]
 )
+FEW = st.lists(PLAIN, max_size=6)
 
 
-@settings(max_examples=200, deadline=None)
+def odd(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Documents with some of the real keys, or anything else in their place."""
+    return st.fixed_dictionaries({}, optional=keys) | PLAIN | FEW
+
+
+TYPE = st.sampled_from(list(_job.TYPES))
+ENUM = st.lists(PLAIN, min_size=1, max_size=2) | PLAIN
+TYPED = st.fixed_dictionaries({"type": TYPE}) | st.fixed_dictionaries({"type": TYPE, "enum": ENUM})
+BOX = st.just({"format": "ogc-bbox"})
+SCHEMA = st.one_of(
+    TYPED,
+    BOX,
+    st.fixed_dictionaries({"allOf": PLAIN | st.lists(BOX | PLAIN, max_size=2)}),
+    odd(type=TYPE | PLAIN | FEW, format=PLAIN, enum=PLAIN, nullable=PLAIN, default=PLAIN),
+)
+COUNTS = {"minOccurs": PLAIN, "maxOccurs": PLAIN}
+INPUT = st.one_of(
+    st.fixed_dictionaries({"schema": TYPED}),
+    st.fixed_dictionaries({"schema": SCHEMA}, optional=COUNTS),
+    odd(schema=SCHEMA, **COUNTS),
+)
+INPUTS = st.fixed_dictionaries({"a": INPUT}, optional={"b": INPUT}) | odd(a=INPUT)
+VALUE = st.one_of(
+    PLAIN,
+    st.sampled_from(["c", 9, 0.5, True]),  # of each type one, and in no enumeration
+    st.fixed_dictionaries({"bbox": PLAIN | FEW}),
+    odd(href=PLAIN, value=PLAIN, bbox=PLAIN | FEW, crs=PLAIN),
+)
+STATUS = odd(
+    status=PLAIN,
+    progress=PLAIN,
+    message=PLAIN,
+    created=PLAIN | st.datetimes().map(str),
+    started=PLAIN | st.datetimes().map(str),
+    jobID=PLAIN | FEW,
+    links=PLAIN | st.lists(odd(rel=st.just("related") | PLAIN, href=PLAIN), max_size=2),
+)
+EXCEPTION = odd(title=PLAIN | FEW, detail=PLAIN, description=PLAIN)
+
+
+@settings(max_examples=300)
 @given(
-    st.dictionaries(st.sampled_from(["inputs", "x"]), st.dictionaries(st.text(max_size=2), JSON)),
-    st.dictionaries(st.text(max_size=2), JSON),
+    st.fixed_dictionaries({"inputs": INPUTS}, optional={"jobControlOptions": PLAIN | FEW}),
+    st.fixed_dictionaries({"a": VALUE}, optional={"b": VALUE | FEW, "c": PLAIN, 7: PLAIN}),
 )
+@example({"inputs": {"a": {"schema": {"type": "string", "enum": 5}}}}, {"a": "a"})
+@example({"inputs": {"a": {"schema": {"format": "ogc-bbox"}}}}, {"a": {"bbox": 5}})
 def test_no_description_makes_a_traceback(about: dict[str, Any], inputs: dict[str, Any]) -> None:
-    _job.check_inputs(about, inputs)
-    _job.describe(about)
-    _job.modes_of(about)
-    _job.logs_of(about)
-    _job.reason_of(about, inputs)
+    for words in _job.check_inputs(about, inputs):
+        assert words.partition(": ")[2]
+    assert all(isinstance(one, str) for one in _job.modes_of(about))
+
+
+def test_the_descriptions_that_are_tried_reach_each_check() -> None:
+    """Else the test above could not fail."""
+    seen: set[str] = set()
+
+    @settings(max_examples=800, database=None, phases=[Phase.generate], derandomize=True)
+    @given(INPUT, VALUE)
+    def draw(about: Any, value: Any) -> None:
+        words = _job.check_inputs({"inputs": {"a": about}}, {"a": value})
+        words += _job.check_inputs({"inputs": {"a": about}}, {})
+        seen.update(" ".join(one.split()[1:3]) for one in words)
+
+    draw()
+    wanted = {f"{kind} wanted," for kind in _job.TYPES}
+    assert seen >= {*wanted, "a bounding", "it must", "it is"}
+
+
+@settings(max_examples=300)
+@given(STATUS, EXCEPTION)
+def test_no_status_makes_a_traceback(status: Any, results: Any) -> None:
+    assert _job.is_status(status) in (True, False)
+    if isinstance(status, dict):
+        assert _job.describe(_job.as_standard(status))
+        assert _job.lasted(status, 0.0) is None or _job.created(status) is not None
+        assert all(isinstance(one, str) for one in _job.logs_of(status))
+        assert _job.reason_of(status, results)
 
 
 def test_the_reason_is_in_the_results_and_the_stale_message_is_not() -> None:
@@ -228,7 +336,13 @@ def test_what_the_engine_says_twice_is_told_once() -> None:
         ({"jobID": "a", "id": "b"}, "http://x/jobs/c", "a"),
         ({"id": "b"}, "http://x/jobs/c", "b"),
         (None, "http://x/jobs/c/?f=json", "c"),
-        ({"jobID": 7}, "", ""),
+        (None, "http://x/jobs/c/results", "c"),
+        (None, "jobs/c%2Fd", "c/d"),
+        (None, "/jobs/x/processes/water/jobs/c#top", "c"),
+        (None, "elsewhere/c", "c"),
+        ({"jobID": 7}, "", "7"),
+        ({"jobID": True, "jobId": None, "job_id": "e"}, "", "e"),
+        ({"jobID": []}, "", ""),
     ],
 )
 def test_the_id_of_a_job(body: Any, location: str, job_id: str) -> None:
@@ -238,3 +352,58 @@ def test_the_id_of_a_job(body: Any, location: str, job_id: str) -> None:
 def test_requests_never_name_another_process() -> None:
     body = _job.request_of({"id": "x"}, {"out": None}, "document")
     assert body == {"inputs": {"id": "x"}, "response": "document", "outputs": {"out": {}}}
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        ("successful", "successful"),
+        ("succeeded", "successful"),
+        ("SUCCESSFUL", "successful"),
+        ("finished", "successful"),
+        ("RUNNING", "running"),
+        ("In_Progress", "running"),
+        ("queued", "accepted"),
+        ("Exception", "failed"),
+        ("error", "failed"),
+        ("cancelled", "dismissed"),
+        ("canceled", "dismissed"),
+        ("Paused", "paused"),
+        ("\x1b[2Jodd\n", "2jodd"),
+        (None, ""),
+        (7, ""),
+    ],
+)
+def test_states_are_known_by_many_words(told: Any, state: str) -> None:
+    assert _job.state_of({"status": told}) == state
+    assert _job.as_standard({"status": told, "id": 7}) == {
+        "status": state or told,
+        "id": 7,
+        "jobID": "7",
+    }
+
+
+@pytest.mark.parametrize("word", ["succeeded", "EXCEPTION", "Dismissed"])
+def test_a_wait_ends_by_any_word_for_an_end(word: str) -> None:
+    look, time = looks(RUNNING, _job.Look({"status": word}))
+    told: list[str] = []
+    outcome = _job.wait(look, Deadline(60, time), told.append)
+    assert outcome.state in _job.OVER
+    assert told == ["running", outcome.state]
+
+
+@pytest.mark.parametrize(
+    ("body", "yes"),
+    [
+        ({"jobID": "j", "status": "succeeded"}, True),
+        ({"jobID": 7, "status": "ACCEPTED"}, True),
+        ({"id": "j", "processID": "p", "status": "queued"}, True),
+        ({"id": "j", "status": "accepted"}, True),
+        ({"id": "j", "status": "finished"}, False),  # two outputs
+        ({"jobID": "j", "status": {"value": "running"}}, False),
+        ({"status": "running"}, False),
+        (["running"], False),
+    ],
+)
+def test_a_status_document_is_told_from_results(body: Any, yes: bool) -> None:
+    assert _job.is_status(body) is yes

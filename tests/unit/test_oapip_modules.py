@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import requests
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _http, _process
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
 from ansible_collections.eoepca.oapip.plugins.modules import (
     oapip_job,
     oapip_job_info,
@@ -19,6 +22,7 @@ from ansible_collections.eoepca.oapip.plugins.modules import (
     oapip_process_info,
 )
 from tests.ogc_double import Asked, Double, Engine, Reply, problem, serving
+from tests.simulated_clock import Simulated
 from tests.unit_params import params_of
 
 CWL = """\
@@ -446,9 +450,14 @@ def test_raw_results_are_saved_as_they_are(
         assert json.loads(json.dumps(info))["job_results"] == told
 
 
-def test_a_status_with_200_is_a_started_job(double: Double, water: Engine) -> None:
-    water.jobs["j"] = [{"jobID": "j", "status": "successful"}]
-    double.fail("POST", "/execution", Reply(200, {"jobID": "j", "status": "accepted"}))
+@pytest.mark.parametrize(
+    ("begun", "over"), [("accepted", "successful"), ("QUEUED", "SUCCESSFUL"), ("x", "succeeded")]
+)
+def test_a_status_with_200_is_a_started_job(
+    double: Double, water: Engine, begun: str, over: str
+) -> None:
+    water.jobs["j"] = [{"jobID": "j", "status": over}]
+    double.fail("POST", "/execution", Reply(200, {"jobID": "j", "status": begun}))
     made = call(oapip_job, double, process_id="water", inputs={"fn": "x"})
     assert made["job"]["status"] == "successful"
     assert made["job_results"] == water.results
@@ -490,10 +499,34 @@ def test_jobs_are_read_and_filtered(double: Double, water: Engine) -> None:
     assert double.asked[-1].target.endswith("/jobs?processID=water&status=running&limit=100")
 
 
+def test_states_in_other_words_are_filtered_and_told_in_the_standards(
+    double: Double, water: Engine
+) -> None:
+    words = {"a": "succeeded", "b": "EXCEPTION", "c": "started"}
+    water.jobs = {name: [{"jobID": name, "status": word}] for name, word in words.items()}
+    found = call(oapip_job_info, double, status=["successful", "running"])["jobs"]
+    assert [(job["jobID"], job["status"]) for job in found] == [
+        ("a", "successful"),
+        ("c", "running"),
+    ]
+    one = call(oapip_job_info, double, job_id="a", results=True)
+    assert one["job_results"] == water.results
+    assert call(oapip_job, double, job_id="a")["job_results"] == water.results
+
+
+@pytest.mark.parametrize("location", ["jobs/j", "../jobs/j/results", "http://wrong.invalid/jobs/j"])
+def test_a_broken_answer_loses_no_job(double: Double, water: Engine, location: str) -> None:
+    water.jobs["j"] = [{"status": "successful"}]
+    cut = Reply(201, '{"jobID": "j"', {"Location": location}, cut=5)
+    double.fail("POST", "/execution", cut)
+    assert call(oapip_job, double, process_id="water", inputs={"fn": "x"})["job_id"] == "j"
+
+
 def test_a_list_is_read_to_its_end_by_the_query_of_its_links(double: Double) -> None:
     def page(names: list[str], query: str = "") -> Reply:
         links = [{"rel": "next", "href": f"http://wrong.invalid/x/jobs?{query}"}] if query else []
-        found = [{"jobID": name, "status": "successful"} for name in names]
+        times = {"started": "2026-11-01T00:00:00Z", "finished": "2026-11-01T00:00:05Z"}
+        found = [{"jobID": name, "status": "successful", **times} for name in names]
         return Reply(200, {"jobs": found, "links": [{"rel": "self"}, *links]})
 
     double.fail(
@@ -506,6 +539,183 @@ def test_a_list_is_read_to_its_end_by_the_query_of_its_links(double: Double) -> 
         "minDuration=5&skip=2&limit=100",
         "minDuration=5&limit=100&skip=4",
     ]
+
+
+def job_at(name: str, created: str, finished: str = "", **more: Any) -> dict[str, Any]:
+    """Return a status document with times of one day."""
+    times = {"created": created, "started": created, "finished": finished}
+    told = {key: f"2026-11-01T{time}Z" for key, time in times.items() if time}
+    return {"jobID": name, "status": "successful" if finished else "running", **told, **more}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        ({"datetime": "2026-11-01T10:00:00Z/.."}, ["late", "long"]),
+        ({"datetime": "../2026-11-01T10:00:00Z"}, ["early", "running"]),
+        ({"datetime": "2026-11-01T10:00:30Z"}, ["late"]),
+        ({"datetime": "2026-11-01"}, ["early", "late", "long", "running"]),
+        ({"datetime": "2026-11-02"}, []),
+        ({"min_duration": 60}, ["long", "running"]),
+        ({"max_duration": 60}, ["early", "late"]),
+        ({"min_duration": 2, "max_duration": 60}, ["late"]),
+        ({"min_duration": 60, "status": ["successful"]}, ["long"]),
+    ],
+)
+def test_times_hold_on_servers_that_ignore_them(
+    double: Double, engine: Engine, wanted: dict[str, Any], names: list[str]
+) -> None:
+    every = [
+        job_at("early", "09:00:00", "09:00:01"),
+        job_at("late", "10:00:30.7", "10:00:33.2"),
+        job_at("long", "11:00:00", "12:00:00"),
+        job_at("running", "08:00:00"),
+        {"jobID": "silent", "status": "successful"},
+    ]
+    engine.jobs = {job["jobID"]: [job] for job in every}
+    found = call(oapip_job_info, double, **wanted)["jobs"]
+    assert [job["jobID"] for job in found] == names
+
+
+def test_a_date_that_is_none_is_told_before_anybody_is_asked(double: Double) -> None:
+    with pytest.raises(OapipError, match="reading the option datetime: soon is no date"):
+        call(oapip_job_info, double, datetime="soon")
+    assert double.asked == []
+
+
+def test_ids_alone_are_read_where_a_filter_needs_more(double: Double, engine: Engine) -> None:
+    engine.jobs = {"a": [job_at("a", "09:00:00")], "b": [job_at("b", "09:00:00", "09:00:05")]}
+    names = Reply(200, '{"jobs": ["a", "b", "gone"]}')
+    double.fail("GET", "/jobs", names, names)
+    made = call(oapip_job_info, double, process_id="water")["jobs"]
+    assert made == [{"jobID": "a"}, {"jobID": "b"}, {"jobID": "gone"}]
+    assert len(double.asked) == 1
+    made = call(oapip_job_info, double, status=["successful"])["jobs"]
+    assert [job["jobID"] for job in made] == ["b"]
+
+
+def test_pages_follow_the_header_too(double: Double) -> None:
+    def page(name: str, link: str) -> Reply:
+        return Reply(200, {"jobs": [{"jobID": name}]}, {"Link": link})
+
+    first = page("a", '<http://wrong.invalid/jobs?page=0>; rel="prev", </jobs?page=2>; rel=next')
+    double.fail("GET", "/jobs", first, page("b", '<http://[?x=1>; rel="next"'), page("c", ""))
+    found = call(oapip_job_info, double, limit=10)["jobs"]
+    assert [job["jobID"] for job in found] == ["a", "b"]
+    assert [asked.target.split("?")[1] for asked in double.asked] == [
+        "limit=10",
+        "limit=10&page=2",
+    ]
+
+
+def test_a_job_that_is_gone_is_not_there(double: Double, engine: Engine) -> None:
+    gone = Reply(410, {"code": "JobDismissed", "description": "Job was dismissed"})
+    engine.jobs["j"] = [{"status": "running"}]
+    double.fail("GET", "/jobs/j", gone, gone)
+    assert not call(oapip_job, double, job_id="j", state="dismissed")["changed"]
+    assert call(oapip_job_info, double, job_id="j")["jobs"] == []
+    double.fail("DELETE", "/jobs/j", gone)
+    call(oapip_job, double, job_id="j", state="dismissed")
+    double.fail("GET", "/jobs/j", Reply(200, {"status": "running"}), gone, gone)
+    with pytest.raises(OapipError, match="it was dismissed by somebody else"):
+        call(oapip_job, double, job_id="j")
+
+
+HTML = {"Content-Type": "text/html"}
+CLASSES = "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf/"
+
+
+@pytest.mark.parametrize("code", [404, 405, 501])
+def test_what_a_server_does_not_offer_is_said(double: Double, engine: Engine, code: int) -> None:
+    engine.jobs["j"] = [{"status": "running"}]
+    missing = Reply(code, "<html>", HTML)
+
+    def failure(method: str, classes: list[str] | None, **given: Any) -> str:
+        module = oapip_job_info if method == "GET" else oapip_job
+        double.fail(method, "/jobs" if method == "GET" else "/jobs/j", missing)
+        told = {"conformsTo": [CLASSES + name for name in classes]} if classes is not None else {}
+        double.fail("GET", "/conformance", Reply(200, told))
+        with pytest.raises(OapipError, match=f"HTTP {code}") as caught:
+            call(module, double, **given)
+        return str(caught.value)
+
+    dismissed = {"job_id": "j", "state": "dismissed"}
+    words = (
+        "The server does not offer a list of jobs: /conformance does not name the class job-list"
+    )
+    assert words in failure("GET", ["core", "dismiss"])
+    assert "does not offer" not in failure("GET", ["core", "job-list"])
+    assert ("does not offer" in failure("GET", None)) == (code != 404)
+    words = (
+        "The server does not offer to dismiss jobs: /conformance does not name the class dismiss"
+    )
+    assert words in failure("DELETE", ["core", "job-list"], **dismissed)
+    assert "does not offer" not in failure("DELETE", ["core", "dismiss"], **dismissed)
+
+
+@pytest.mark.parametrize("seconds", [3, 20])
+@pytest.mark.parametrize("fault", ["silence", "502"])
+def test_a_dismissal_at_the_deadline_does_not_outlive_it(
+    double: Double, water: Engine, monkeypatch: pytest.MonkeyPatch, fault: str, seconds: int
+) -> None:
+    """By the wait's own clock, and what one request may take."""
+    water.script = [{"status": "running"}]
+    asked: list[float] = []
+    send = requests.Session.request
+
+    def request(session: Any, method: str, url: str, **kwargs: Any) -> Any:
+        if method == "DELETE":
+            asked.append(kwargs["timeout"])
+            if fault == "silence":
+                raise requests.exceptions.ReadTimeout("timed out")
+        return send(session, method, url, **kwargs)
+
+    monkeypatch.setattr(requests.Session, "request", request)
+    clock = Simulated()
+    monkeypatch.setattr(oapip_job, "Deadline", lambda most: Deadline(most, clock))
+    double.fail("DELETE", "-02fc00000001", *[Reply(502)] * 3)
+    begin = time.monotonic()
+    with pytest.raises(OapipError, match="It could not be dismissed") as caught:
+        call(
+            oapip_job,
+            double,
+            process_id="water",
+            inputs={"fn": "x"},
+            wait_timeout=seconds,
+            dismiss_on_timeout=True,
+            timeout=30,
+        )
+    assert len(asked) == 1
+    assert clock.time + asked[0] <= max(1.1 * seconds, seconds + 1)
+    assert time.monotonic() - begin < 3
+    assert caught.value.extra["job_id"] in caught.value.text()
+
+
+def test_results_of_any_kind_are_accepted(double: Double, water: Engine) -> None:
+    call(oapip_job, double, process_id="water", inputs={"fn": "x"})
+    accepted = {a.path.rsplit("/", 1)[-1]: a.headers["accept"] for a in double.asked}
+    assert accepted["execution"] == accepted["results"] == "application/json, */*;q=0.1"
+    assert accepted["water"] == "application/json"
+
+
+def test_see_other_is_a_started_job(double: Double, water: Engine) -> None:
+    water.jobs["j"] = [{"status": "successful"}]
+    double.fail("POST", "/execution", Reply(303, "", {"Location": "/x/jobs/j"}))
+    assert call(oapip_job, double, process_id="water", inputs={"fn": "x"})["job_id"] == "j"
+    double.fail("POST", "/execution", Reply(303, "", {"Location": "/login"}))
+    with pytest.raises(OapipError, match="wants a login"):
+        call(oapip_job, double, process_id="water", inputs={"fn": "x"})
+
+
+def test_a_job_of_an_earlier_task_may_not_be_known_at_once(double: Double, water: Engine) -> None:
+    water.jobs["j"] = [{"status": "successful"}]
+    double.fail("GET", "/jobs/j", *[problem(404, "NoSuchJob")] * 3)
+    assert call(oapip_job, double, job_id="j")["job"]["status"] == "successful"
+
+
+def test_a_job_that_is_not_known_by_the_deadline_is_told_so(double: Double) -> None:
+    with pytest.raises(OapipError, match=r"not over after 1 s .*the server does not know it"):
+        call(oapip_job, double, job_id="j", wait_timeout=1)
 
 
 def test_states_are_asked_for_one_by_one(double: Double, water: Engine) -> None:

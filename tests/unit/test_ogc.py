@@ -202,6 +202,10 @@ def test_a_base_must_be_a_plain_url(url: str) -> None:
 def test_urls_come_from_the_base_and_ids_are_quoted(double: Double) -> None:
     one = server(double)
     assert one.url("processes", "a/../b?c") == f"{double.url}{BASE}/processes/a%2F..%2Fb%3Fc"
+    assert one.url("jobs", "\ud800é").endswith("/jobs/%ED%A0%80%C3%A9")
+    for elsewhere in ("", ".", ".."):
+        with pytest.raises(OapipError, match="such an ID leads elsewhere"):
+            one.url("jobs", elsewhere)
     one.ask("GET", [], "reading the landing page")
     assert double.asked[0].target == f"{BASE}/"
 
