@@ -340,6 +340,11 @@ def _owned(current: State, desired: State, kind: str, wish: Wish) -> t.List[Chan
     return [Change("delete", kind, name, have[name]) for name in names]
 
 
+def was_kept(change: Change, after: State) -> bool:
+    """Whether a group should have gone, but somebody else had put one below it meanwhile."""
+    return (change.action, change.kind) == ("delete", "group") and change.name in after.groups
+
+
 def _plan_default(current: State, client_id: str) -> t.List[Change]:
     """Return the deletions of what Keycloak <= 26.4 creates and what lets every user in."""
     kind = f"urn:{client_id}:resources:default"

@@ -341,6 +341,9 @@ def run(params: Params, ctx: Context) -> Result:
         left = _keycloak_protect.plan(protection.observe(desired, absent).current, desired, wish)
         _keycloak.refuse_rest(f"the protection of client {wish.client_id}", left)
         break
+    if not ctx.check_mode:
+        after = protection.seen.current
+        changes = [one for one in changes if not _keycloak_protect.was_kept(one, after)]
     result = _plan.result(changes, assumed, requests=kc.sent)
     if not absent:
         result["contexts"] = [_shown(one) for one in contexts]
