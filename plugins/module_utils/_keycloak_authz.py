@@ -272,11 +272,11 @@ class Protection:
             self._delete(objects, kind)
         self._make_groups([one for one in kept if one.action == "create"])
         self._import([one for one in objects if one.action == "create"])
-        self._make_scopes([one for one in objects if one.kind == "resource"])
         for kind in ("policy", "permission", "resource"):
             self._each("updated", self._put, objects, "update", kind)
         self._delete(objects, "policy")  # permissions used them until they were written anew
         self._join(kept)
+        self._delete(objects, "scope")
         self._drop_groups({one.name for one in groups if one.action == "delete"})
 
     def _each(
@@ -358,23 +358,11 @@ class Protection:
                 batch = []
             batch += part
 
-    def _make_scopes(self, resources: t.Sequence[Change]) -> None:
-        """Create the scopes that updates bring, as updates side by side would each create them."""
-        updates = [one for one in resources if one.action == "update"]
-        have = {scope for one in updates for scope in (one.before or {})["scopes"]}
-        new = {scope for one in updates for scope in (one.after or {})["scopes"]} - have
-        if new:
-            body = {**_settings(), "scopes": [{"name": name} for name in sorted(new)]}
-            doing = f"importing scopes {', '.join(sorted(new))}"
-            self.kc.request("POST", *self._authz("import"), body=body, doing=doing)
-
     def _import_batch(self, batch: t.Sequence[Change]) -> None:
         body: Json = {**_settings(), "resources": [], "policies": [], "scopes": []}
-        for change in batch:
-            part = "resources" if change.kind == "resource" else "policies"
+        for change in batch:  # a scope that is there would be overwritten: only new ones are named
+            part = {"resource": "resources", "scope": "scopes"}.get(change.kind, "policies")
             body[part].append(body_of(change.kind, change.name, change.after or {}))
-        names = sorted({scope["name"] for one in body["resources"] for scope in one["scopes"]})
-        body["scopes"] = [{"name": name} for name in names]
         body["policies"].sort(key=lambda one: str(one["type"]) == "resource")
         doing = f"importing {len(batch)} objects ({batch[0].name} to {batch[-1].name})"
         self.kc.request("POST", *self._authz("import"), body=body, doing=doing)

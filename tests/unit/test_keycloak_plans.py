@@ -77,14 +77,16 @@ def test_a_document_reads_back_as_it_was_meant(raw: list[Json], how: protect.Wis
     desired = protect.desire(contexts_of(raw, CLIENT), how)
     documents = {
         kind: [protect.body_of(kind, name, one) for name, one in desired.of(kind).items()]
-        for kind in ("resource", "policy", "permission")
+        for kind in ("scope", "resource", "policy", "permission")
     }
     read = protect.state_of(
         {
+            "scopes": documents["scope"],
             "resources": documents["resource"],
             "policies": documents["policy"] + documents["permission"],
         }
     )
+    assert read.scopes == desired.scopes
     assert read.resources == desired.resources
     assert read.policies == desired.policies
     assert read.permissions == desired.permissions
@@ -108,6 +110,7 @@ def test_absent_removes_all_of_ours_and_nothing_else(raw: list[Json], how: prote
     gone = wish(purge=True, default_access="keep")
     after = settled(current, protect.plan(current, protect.State(current.settings), gone))
     assert after.resources == {"strange": strange}
+    assert not after.scopes
     assert not after.policies
     assert not after.permissions
     assert not after.groups
