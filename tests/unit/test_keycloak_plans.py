@@ -214,6 +214,42 @@ def test_objects_of_another_owner_are_refused_or_adopted() -> None:
     assert {tuple(one.fields) for one in changes} == {("owner",)}
 
 
+def test_another_type_is_refused_with_and_without_adopt() -> None:
+    for kind, name, type_ in (
+        ("policy", "context:alice:groups", "regex"),
+        ("permission", "context:alice:access", "scope"),
+    ):
+        current = made([{"name": "alice"}])
+        current.of(kind)[name].update(type=type_, owner="")
+        for adopt in (False, True):
+            with pytest.raises(OapipError, match=f"{kind} {name} is of type {type_}, not "):
+                plan_of([{"name": "alice"}], current, adopt=adopt)
+
+
+def test_a_scope_goes_with_its_last_use() -> None:
+    alice = {"name": "alice", "scopes": ["a", "b", "c"]}
+    current = made([alice])
+    assert sorted(current.scopes) == ["a", "b", "c"]
+    current.scopes["c"]["owner"] = "another"
+    # somebody else's permission has the name of a resource of ours that goes
+    by_scope = {"owner": "", "scopes": ["b"], "type": "scope", "policies": [], "resource_type": ""}
+    current.permissions["context:alice"] = by_scope
+    assert plan_of([alice], current) == []
+    gone = [one.name for one in plan_of([], current) if one.kind == "scope"]
+    assert gone == ["a"]
+    assert not [one for one in plan_of([], current, purge=False) if one.kind == "scope"]
+
+
+def test_a_group_that_somebody_filled_meanwhile_is_not_told_as_deleted() -> None:
+    after = protect.State(groups={"/engine/alice": {"owner": MARKER}})
+    for action, name, kept in (
+        ("delete", "/engine/alice", True),
+        ("delete", "/engine/bob", False),
+        ("create", "/engine/alice", False),
+    ):
+        assert protect.was_kept(Change(action, "group", name), after) is kept
+
+
 def test_the_folder_of_groups_may_be_anothers() -> None:
     current = protect.State(groups={"/engine": {"owner": "another"}})
     names = [one.name for one in plan_of([{"name": "alice"}], current) if one.kind == "group"]
