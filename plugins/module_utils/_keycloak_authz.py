@@ -439,7 +439,7 @@ def _lineage(path: str) -> t.List[str]:
 
 
 def _may_have_children(group: Json) -> bool:
-    """Whether to look below a group; Keycloak 24 counts the children of its parent instead."""
+    """Whether to look below a group: where there is no count, there may be some."""
     return bool(group.get("subGroupCount", 1))
 
 
