@@ -139,10 +139,15 @@ class Protection:
         self.seen.current.groups[one["path"]] = {"owner": owner_of(one.get("attributes"))}
 
     def _children(self, group: Json) -> t.List[Json]:
-        query = {"first": 0, "max": 100000, "briefRepresentation": "false"}
-        doing = f"reading the groups below {group['path']}"
-        found = self.kc.request("GET", "groups", group["id"], "children", query=query, doing=doing)
-        return t.cast("t.List[Json]", found)
+        """Return the groups right below one, none where it is gone."""
+        found = self.kc.request(
+            "GET",
+            *("groups", group["id"], "children"),
+            query={"first": 0, "max": 100000, "briefRepresentation": "false"},
+            doing=f"reading the groups below {group['path']}",
+            absent=True,
+        )
+        return list(found or ())
 
     def _below(self, group: Json) -> t.List[Json]:
         """Return all groups below one, at any depth."""

@@ -5,7 +5,7 @@ What is compared is what Keycloak exports.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -83,24 +83,39 @@ def test_groups_of_others_below_a_context_survive(
     assert group(here, client_id) is None
 
 
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Do something after the first policy is deleted, right before groups are."""
+    request = Keycloak.request
+    done: list[str] = []
+
+    def faster(self: Keycloak, method: str, *segments: str, **more: Any) -> Any:
+        answer = request(self, method, *segments, **more)
+        if method == "DELETE" and "policy" in segments and not done:
+            done.append(method)
+            act()
+        return answer
+
+    monkeypatch.setattr(Keycloak, "request", faster)
+
+
+def test_groups_that_somebody_else_removes_meanwhile_are_gone(
+    here: Realm, client_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours: Json = {"client_id": client_id, "marker": MARKER}
+    here.call(keycloak_protect, **ours, contexts=BOTH)
+    top = str(group(here, client_id))
+    meanwhile(monkeypatch, lambda: here.kc.request("DELETE", "groups", top))
+    here.call(keycloak_protect, **ours, state="absent")
+    assert group(here, client_id) is None
+
+
 def test_a_group_made_below_ours_at_the_last_moment_survives(
     here: Realm, client_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours: Json = {"client_id": client_id, "marker": MARKER}
     here.call(keycloak_protect, **ours, contexts=BOTH)
-    request = Keycloak.request
-    made: list[tuple[str, ...]] = []
-
-    def faster(self: Keycloak, method: str, *segments: str, **more: Any) -> Any:
-        done = request(self, method, *segments, **more)
-        if method == "DELETE" and "policy" in segments and not made:
-            made.append(segments)
-            below(here, "assistants", client_id, "alice")
-        return done
-
-    monkeypatch.setattr(Keycloak, "request", faster)
+    meanwhile(monkeypatch, lambda: below(here, "assistants", client_id, "alice"))
     changes = here.call(keycloak_protect, **ours, state="absent")["changes"]
-    assert made
     assert group(here, client_id, "alice", "assistants")
     assert group(here, client_id, "bob") is None
     gone = {one["name"] for one in changes if one["kind"] == "group"}
