@@ -26,6 +26,7 @@ class Realm:
         self.options = options
         self.kc: Keycloak = connect({**options, "auth_realm": "master"})
         self.warned: list[str] = []
+        self.told: list[str] = []
 
     def at(self, url: str) -> Realm:
         """Return the realm for modules that reach the server by another way."""
@@ -39,7 +40,7 @@ class Realm:
         given = {**self.options, **options}
         checked = ArgumentSpecValidator(**spec).validate(given)
         assert not checked.error_messages, checked.error_messages
-        ctx = Context(check_mode=check, warn=self.warned.append)
+        ctx = Context(check_mode=check, warn=self.warned.append, progress=self.told.append)
         result: Json = module.run(checked.validated_parameters, ctx)
         return result
 

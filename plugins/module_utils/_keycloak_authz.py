@@ -32,6 +32,10 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
 BATCH = 300  # objects an import makes in one transaction: about two seconds
 PAGE = 1000
 FEW = 20  # names that are looked up one by one; for more, the list of all may be shorter
+CHUNK = 50  # requests after which progress is told
+
+T = t.TypeVar("T")
+R = t.TypeVar("R")
 
 
 @dataclass
@@ -59,6 +63,20 @@ class Protection:
     def _authz(self, *segments: str) -> t.Tuple[str, ...]:
         return ("clients", self.seen.uuid, "authz", "resource-server", *segments)
 
+    def _many(
+        self, done: str, work: t.Callable[[T], R], items: t.Sequence[T]
+    ) -> t.List[t.Tuple[T, R]]:
+        """Do the work for all items, a few at a time; tell how far it is."""
+        results: t.List[t.Tuple[T, R]] = []
+        for start in range(0, len(items), CHUNK):
+            results += self.kc.each(work, items[start : start + CHUNK])
+            self._tell(len(results), len(items), done)
+        return results
+
+    def _tell(self, count: int, total: int, done: str) -> None:
+        if total > CHUNK:
+            self.kc.ctx.say(f"client {self.wish.client_id}: {count}/{total} {done}")
+
     # ------------------------------------------------------------------ reading
 
     def observe(self, desired: State, absent: bool = False) -> Seen:
@@ -80,7 +98,7 @@ class Protection:
             else:
                 self._lacking(f"authorization services of client {self.wish.client_id}", absent)
         self.seen.current = state_of(export) if export else State(dict(SETTINGS))
-        self._observe_groups()
+        self._observe_groups(desired)
         self._observe_members(desired)
         return self.seen
 
@@ -95,16 +113,49 @@ class Protection:
             )
         self.seen.assumed.append(what)
 
-    def _observe_groups(self) -> None:
+    def _observe_groups(self, desired: State) -> None:
+        """Read what is below our group, and what is below the groups that may have to go."""
         top = self._group(f"/{self.wish.client_id}")
         if top is None:
             return
-        doing = f"reading the groups below /{self.wish.client_id}"
-        query = {"first": 0, "max": 100000, "briefRepresentation": "false"}
-        children = self.kc.request("GET", "groups", top["id"], "children", query=query, doing=doing)
+        children = self._children(top)
         for one in [top, *children]:
-            self.seen.groups[one["path"]] = one["id"]
-            self.seen.current.groups[one["path"]] = {"owner": owner_of(one.get("attributes"))}
+            self._keep_group(one)
+        owned = self.seen.current.groups
+        leaving = [
+            one
+            for one in children
+            if self.wish.purge
+            and one["path"] not in desired.groups
+            and owned[one["path"]]["owner"] == self.wish.marker
+            and _may_have_children(one)
+        ]
+        for _one, below in self._many("groups looked through", self._below, leaving):
+            for one in below:
+                self._keep_group(one)
+
+    def _keep_group(self, one: Json) -> None:
+        self.seen.groups[one["path"]] = one["id"]
+        self.seen.current.groups[one["path"]] = {"owner": owner_of(one.get("attributes"))}
+
+    def _children(self, group: Json) -> t.List[Json]:
+        """Return the groups right below one, none where it is gone."""
+        found = self.kc.request(
+            "GET",
+            *("groups", group["id"], "children"),
+            query={"first": 0, "max": 100000, "briefRepresentation": "false"},
+            doing=f"reading the groups below {group['path']}",
+            absent=True,
+        )
+        return list(found or ())
+
+    def _below(self, group: Json) -> t.List[Json]:
+        """Return all groups below one, at any depth."""
+        found = self._children(group)
+        for one in [*found]:
+            if _may_have_children(one):
+                found += self._below(one)
+        return found
 
     def _group(self, path: str) -> t.Optional[Json]:
         found = self.kc.request(
@@ -122,7 +173,7 @@ class Protection:
             path for path, one in desired.groups.items() if "members" in one and path in groups
         ]
         unread = [path for path in managed if path not in self.members]
-        self.members.update(self.kc.each(self._members, unread))
+        self.members.update(self._many("groups read", self._members, unread))
         for path in managed:
             groups[path]["members"] = sorted(self.members[path])
             self.seen.users.update(self.members[path])
@@ -150,7 +201,7 @@ class Protection:
         parted: t.List[str] = []
         roles = {role for one in desired.policies.values() for role in one.get("roles", ())}
         known = {r for one in self.seen.current.policies.values() for r in one.get("roles", ())}
-        for role, one in self.kc.each(self.kc.role, sorted(roles - known)):
+        for role, one in self._many("roles found", self.kc.role, sorted(roles - known)):
             if one is None:
                 lacking.append(f"role {role}")
             elif "/" in role and not one.get("clientRole"):
@@ -175,7 +226,7 @@ class Protection:
         """Return the groups that are not there; ``parted`` gets those that only look like one."""
         lineage = {path: _lineage(path) for path in paths}
         asked = sorted({one for line in lineage.values() for one in line})
-        found = dict(self.kc.each(self._group, asked))
+        found = dict(self._many("groups found", self._group, asked))
         missing: t.List[str] = []
         for path, line in lineage.items():
             names = [(found[one] or {}).get("name") for one in line]
@@ -195,11 +246,12 @@ class Protection:
             pages = -(-int(self.kc.request("GET", "users", "count")) // PAGE)
             if pages < len(wanted) // 8:
                 self._list_users(pages)
-                return [name for name in wanted if name not in self.seen.users]
-        for name, user in self.kc.each(self.kc.user, wanted):
+        # the list lacks service accounts, users of LDAP that never logged in, and the very newest
+        unlisted = [name for name in wanted if name not in self.seen.users]
+        for name, user in self._many("users found", self.kc.user, unlisted):
             if user is not None:
                 self.seen.users[name] = user["id"]
-        return [name for name in wanted if name not in self.seen.users]
+        return [name for name in unlisted if name not in self.seen.users]
 
     def _list_users(self, pages: int) -> None:
         for page in range(pages):
@@ -218,19 +270,19 @@ class Protection:
         for one in groups:
             self.members.pop(one.name, None)
         kept = [one for one in groups if one.action != "delete"]
-        self.kc.each(self._leave, [one for one in kept if one.action == "update"])
+        self._many("groups updated", self._leave, [one for one in kept if one.action == "update"])
         objects = [one for one in changes if one.kind not in ("settings", "group")]
         self._ids([one for one in objects if one.action != "create"])
         for kind in ("permission", "resource"):
             self._delete(objects, kind)
         self._make_groups([one for one in kept if one.action == "create"])
         self._import([one for one in objects if one.action == "create"])
-        self._make_scopes([one for one in objects if one.kind == "resource"])
         for kind in ("policy", "permission", "resource"):
             self._each("updated", self._put, objects, "update", kind)
         self._delete(objects, "policy")  # permissions used them until they were written anew
         self._join(kept)
-        self._drop_groups([one.name for one in groups if one.action == "delete"])
+        self._delete(objects, "scope")
+        self._drop_groups({one.name for one in groups if one.action == "delete"})
 
     def _each(
         self,
@@ -240,14 +292,8 @@ class Protection:
         action: str,
         kind: str,
     ) -> None:
-        """Do the work for all objects of a kind, a few at a time; tell how far it is."""
         those = [one for one in objects if one.action == action and one.kind == kind]
-        for start in range(0, len(those), BATCH):
-            part = those[start : start + BATCH]
-            self.kc.each(work, part)
-            if len(those) > BATCH:
-                told = f"{start + len(part)}/{len(those)} {kind} objects {done}"
-                self.kc.ctx.say(f"client {self.wish.client_id}: {told}")
+        self._many(f"{_PLURAL.get(kind, f'{kind}s')} {done}", work, those)
 
     def _settings(self, changes: t.Sequence[Change]) -> None:
         for change in changes:
@@ -313,28 +359,15 @@ class Protection:
             if batch and (not part or len(batch) + len(part) > BATCH):
                 self._import_batch(batch)
                 done += len(batch)
-                if done < len(changes):
-                    self.kc.ctx.say(f"client {self.wish.client_id}: {done}/{len(changes)} objects")
+                self._tell(done, len(changes), "objects imported")
                 batch = []
             batch += part
 
-    def _make_scopes(self, resources: t.Sequence[Change]) -> None:
-        """Create the scopes that updates bring, as updates side by side would each create them."""
-        updates = [one for one in resources if one.action == "update"]
-        have = {scope for one in updates for scope in (one.before or {})["scopes"]}
-        new = {scope for one in updates for scope in (one.after or {})["scopes"]} - have
-        if new:
-            body = {**_settings(), "scopes": [{"name": name} for name in sorted(new)]}
-            doing = f"importing scopes {', '.join(sorted(new))}"
-            self.kc.request("POST", *self._authz("import"), body=body, doing=doing)
-
     def _import_batch(self, batch: t.Sequence[Change]) -> None:
         body: Json = {**_settings(), "resources": [], "policies": [], "scopes": []}
-        for change in batch:
-            part = "resources" if change.kind == "resource" else "policies"
+        for change in batch:  # a scope that is there would be overwritten: only new ones are named
+            part = {"resource": "resources", "scope": "scopes"}.get(change.kind, "policies")
             body[part].append(body_of(change.kind, change.name, change.after or {}))
-        names = sorted({scope["name"] for one in body["resources"] for scope in one["scopes"]})
-        body["scopes"] = [{"name": name} for name in names]
         body["policies"].sort(key=lambda one: str(one["type"]) == "resource")
         doing = f"importing {len(batch)} objects ({batch[0].name} to {batch[-1].name})"
         self.kc.request("POST", *self._authz("import"), body=body, doing=doing)
@@ -347,7 +380,7 @@ class Protection:
             if change.name == top:
                 self.seen.groups[top] = self._make_group(change)
         children = [one for one in changes if one.name != top]
-        for change, made in self.kc.each(self._make_group, children):
+        for change, made in self._many("groups made", self._make_group, children):
             self.seen.groups[change.name] = made
 
     def _make_group(self, change: Change) -> str:
@@ -356,13 +389,21 @@ class Protection:
         path = ("groups", self.seen.groups[parent], "children") if parent else ("groups",)
         return self.kc.create(*path, body=body, doing=f"creating group {change.name}")
 
-    def _drop_groups(self, paths: t.Sequence[str]) -> None:
-        """Delete groups; a group takes those below it along."""
-        gone = set(paths)
-        tops = [path for path in paths if path.rpartition("/")[0] not in gone]
-        for path in tops:
+    def _drop_groups(self, gone: t.AbstractSet[str]) -> None:
+        tops = sorted(path for path in gone if path.rpartition("/")[0] not in gone)
+        self._many("groups deleted", lambda path: self._drop_group(path, gone), tops)
+
+    def _drop_group(self, path: str, gone: t.AbstractSet[str]) -> None:
+        """Delete a group, which takes those below it along: not what others have put there."""
+        below = self._below({"path": path, "id": self.seen.groups[path]})
+        paths = {one["path"] for one in below}
+        if paths <= gone:
             doing = f"deleting group {path}"
             self.kc.request("DELETE", "groups", self.seen.groups[path], doing=doing, absent=True)
+            return
+        for child in sorted(paths & gone):
+            if child.rpartition("/")[0] == path:
+                self._drop_group(child, gone)
 
     def _leave(self, change: Change) -> None:
         """Mark a group as ours where it is not, and take out who may not be in it any more."""
@@ -387,7 +428,7 @@ class Protection:
                 - set((change.before or {}).get("members") or ())
             )
         ]
-        self.kc.each(self._add, joins)
+        self._many("members added", self._add, joins)
 
     def _add(self, pair: t.Tuple[str, str]) -> None:
         name, group = pair
@@ -402,8 +443,16 @@ def _lineage(path: str) -> t.List[str]:
     return [*above, path]
 
 
+def _may_have_children(group: Json) -> bool:
+    """Whether to look below a group: where there is no count, there may be some."""
+    return bool(group.get("subGroupCount", 1))
+
+
+_PLURAL = {"policy": "policies"}
+
+
 def _table(kind: str) -> str:
-    return "resource" if kind == "resource" else "policy"
+    return "policy" if kind == "permission" else kind
 
 
 def _settings(state: t.Optional[t.Mapping[str, t.Any]] = None) -> Json:

@@ -7,7 +7,8 @@
 A context ``alice`` of client ``engine`` is a resource ``context:alice``, the policies
 ``context:alice:groups`` (or ``:users``) and ``:roles``, a permission ``context:alice:access`` that
 one of them must grant, and the group ``/engine/alice``. Ownership is an attribute of resources and
-groups, and the description of policies and permissions, which have no attributes.
+groups, and for lack of attributes the description of policies and permissions and the display name
+of scopes.
 
 Keycloak's words: https://www.keycloak.org/docs/latest/authorization_services/
 """
@@ -46,6 +47,7 @@ class State:
 
     settings: Json = field(default_factory=lambda: dict(SETTINGS))
     groups: Objects = field(default_factory=dict)
+    scopes: Objects = field(default_factory=dict)
     resources: Objects = field(default_factory=dict)
     policies: Objects = field(default_factory=dict)
     permissions: Objects = field(default_factory=dict)
@@ -54,6 +56,7 @@ class State:
         """Return the objects of a kind of :class:`Change`."""
         table: t.Dict[str, Objects] = {
             "group": self.groups,
+            "scope": self.scopes,
             "resource": self.resources,
             "policy": self.policies,
             "permission": self.permissions,
@@ -86,6 +89,8 @@ def state_of(export: t.Mapping[str, t.Any]) -> State:
             "remote_resource_management": bool(export.get("allowRemoteResourceManagement")),
         }
     )
+    for one in export.get("scopes") or []:
+        state.scopes[one["name"]] = {"owner": _owner_in(one.get("displayName"))}
     for one in export.get("resources") or []:
         state.resources[one["name"]] = _resource(one)
     for one in export.get("policies") or []:
@@ -153,6 +158,7 @@ def _permission(raw: Json) -> Json:
         **_common(raw),
         "resources": sorted(_listed(config, "resources")),
         "resource_type": config.get("defaultResourceType") or "",
+        "scopes": sorted(_listed(config, "scopes")),
         "policies": sorted(_listed(config, "applyPolicies")),
     }
 
@@ -168,9 +174,12 @@ def body_of(kind: str, name: str, state: t.Mapping[str, t.Any]) -> Json:
             "ownerManagedAccess": state["owner_managed"],
             "attributes": {OWNER: [state["owner"]]},
         }
+    owned = f"{OWNED}{state['owner']}"
+    if kind == "scope":
+        return {"name": name, "displayName": owned}
     body = {
         "name": name,
-        "description": f"{OWNED}{state['owner']}",
+        "description": owned,
         "type": state["type"],
         "logic": state["logic"],
         "decisionStrategy": state["decision_strategy"],
@@ -261,6 +270,7 @@ def _add_context(state: State, context: Access, wish: Wish) -> None:
         "owner_managed": False,
         "owner": wish.marker,
     }
+    state.scopes.update((scope, {"owner": wish.marker}) for scope in context.scopes)
     state.policies.update(policies)
     state.permissions[f"{resource}:access"] = {
         **common,
@@ -268,6 +278,7 @@ def _add_context(state: State, context: Access, wish: Wish) -> None:
         "decision_strategy": "AFFIRMATIVE",
         "resources": [resource],
         "resource_type": "",
+        "scopes": [],
         "policies": sorted(policies),
     }
 
@@ -294,16 +305,18 @@ def plan(current: State, desired: State, wish: Wish) -> t.List[Change]:
         changes += _plan_default(current, wish.client_id)
     gone = {
         kind: _owned(current, desired, kind, wish) if wish.purge else []
-        for kind in ("permission", "resource", "policy", "group")
+        for kind in ("permission", "resource", "policy", "scope", "group")
     }
     changes += gone["permission"] + gone["resource"]
     changes += [one for kind in ("group", *_MAKING) for one in _creates(current, desired, kind)]
     for kind in ("group", "policy", "permission", "resource"):
         changes += _updates(current, desired, kind, wish)
-    return changes + gone["policy"] + gone["group"]
+    used = _used_scopes(current, desired, changes)
+    scopes = [one for one in gone["scope"] if one.name not in used]
+    return changes + gone["policy"] + scopes + gone["group"]
 
 
-_MAKING = ("policy", "resource", "permission")
+_MAKING = ("scope", "policy", "resource", "permission")
 
 
 def _creates(current: State, desired: State, kind: str) -> t.List[Change]:
@@ -340,6 +353,23 @@ def _owned(current: State, desired: State, kind: str, wish: Wish) -> t.List[Chan
     return [Change("delete", kind, name, have[name]) for name in names]
 
 
+def _used_scopes(current: State, desired: State, changes: t.Sequence[Change]) -> t.Set[str]:
+    """Return the scopes that somebody uses once the plan is carried out."""
+    gone = {(one.kind, one.name) for one in changes if one.action == "delete"}
+    return {
+        scope
+        for kind in ("resource", "permission")
+        for name, one in {**current.of(kind), **desired.of(kind)}.items()
+        if (kind, name) not in gone
+        for scope in one["scopes"]
+    }
+
+
+def was_kept(change: Change, after: State) -> bool:
+    """Whether a group should have gone, but somebody else had put one below it meanwhile."""
+    return (change.action, change.kind) == ("delete", "group") and change.name in after.groups
+
+
 def _plan_default(current: State, client_id: str) -> t.List[Change]:
     """Return the deletions of what Keycloak <= 26.4 creates and what lets every user in."""
     kind = f"urn:{client_id}:resources:default"
@@ -365,12 +395,12 @@ def _refuse_clashes(current: State, desired: State, wish: Wish) -> None:
     faults: t.List[str] = []
     for kind in ("group", "resource", "policy", "permission"):
         have, want = current.of(kind), desired.of(kind)
-        foreign = [
-            name
-            for name in sorted(set(have) & set(want))
-            if have[name]["owner"] != wish.marker and not wish.adopt
-        ]
-        faults += [f"{kind} {name} is marked as {_whose(have[name])}" for name in foreign]
+        for name in sorted(set(have) & set(want)):
+            there, type_ = have[name].get("type"), want[name].get("type")
+            if kind in ("policy", "permission") and there != type_:
+                faults.append(f"{kind} {name} is of type {there}, not {type_}: adopt cannot help")
+            elif have[name]["owner"] != wish.marker and not wish.adopt:
+                faults.append(f"{kind} {name} is marked as {_whose(have[name])}")
         # policies and permissions share their names
         other = {"policy": current.permissions, "permission": current.policies}.get(kind, {})
         faults += [f"{name} is there as another kind than {kind}" for name in want if name in other]

@@ -17,6 +17,9 @@ description:
   - Every name is resolved before the first write. New objects are imported in batches, each of
     which is made whole or not at all. What was written is read back.
   - Objects of others are never changed. Ours bear O(marker).
+  - The settings of the resource server are ours while O(state=present). They become what closes,
+    whatever they were (C(policyEnforcementMode) C(ENFORCING), C(decisionStrategy) C(UNANIMOUS)),
+    with C(allowRemoteResourceManagement) on, which gateways need (C(PUT authz)).
   - A context C(alice) is the resource C(context:alice), the policies C(context:alice:groups),
     C(context:alice:users) and C(context:alice:roles) as far as they are needed, and the permission
     C(context:alice:access), which lets in whom one of them lets in (C(AFFIRMATIVE)).
@@ -35,7 +38,10 @@ options:
     description:
       - V(absent) removes everything that bears O(marker), whatever O(contexts) says
         (C(DELETE authz/resource/{id}), C(authz/policy/{id}), C(authz/permission/{id}),
-        C(groups/{id})).
+        C(authz/scope/{id}), C(groups/{id})).
+      - A group with groups of others below it stays, with its members, and so does a scope that a
+        resource or permission of others uses; here and with O(purge). The settings of the resource
+        server stay as they are, as nobody knows what they were before.
     type: str
     choices: [present, absent]
     default: present
@@ -48,8 +54,8 @@ options:
   marker:
     description:
       - Text that says who owns the objects, kept as attribute C(oapip.owner) of resources and
-        groups and as description of policies and permissions. Only exact matches are changed
-        or removed.
+        groups, as description of policies and permissions, and as display name of scopes. Only
+        exact matches are changed or removed.
     type: str
     required: true
   contexts:
@@ -101,7 +107,9 @@ options:
         elements: str
       scopes:
         description:
-          - Authorization scopes of the resource (C(scopes), C(authz/scope)); missing ones are made.
+          - Authorization scopes of the resource (C(scopes), C(authz/scope)). Missing ones are made,
+            and those are removed when nobody uses them any more; scopes of others are used as they
+            are.
         type: list
         elements: str
       type:
@@ -140,7 +148,8 @@ options:
     default: true
   adopt:
     description:
-      - Whether to take over objects that have the names of ours but not our marker.
+      - Whether to take over objects that have the names of ours but not our marker. A policy or
+        permission of another type than ours is refused all the same (C(type)).
     type: bool
     default: false
 seealso:
@@ -200,7 +209,7 @@ changes:
       description: V(create), V(update) or V(delete).
       type: str
     kind:
-      description: V(settings), V(group), V(resource), V(policy) or V(permission).
+      description: V(settings), V(group), V(scope), V(resource), V(policy) or V(permission).
       type: str
     name:
       description: Name of the object, or path of the group.
@@ -341,6 +350,9 @@ def run(params: Params, ctx: Context) -> Result:
         left = _keycloak_protect.plan(protection.observe(desired, absent).current, desired, wish)
         _keycloak.refuse_rest(f"the protection of client {wish.client_id}", left)
         break
+    if not ctx.check_mode:
+        after = protection.seen.current
+        changes = [one for one in changes if not _keycloak_protect.was_kept(one, after)]
     result = _plan.result(changes, assumed, requests=kc.sent)
     if not absent:
         result["contexts"] = [_shown(one) for one in contexts]

@@ -29,7 +29,8 @@ def here(sandbox: Json) -> Iterator[Realm]:
         for name in ("alice", "bob", "bobby", "carol"):
             made.user(name, f"{name}-password")
         made.kc.create("groups", body={"name": "team"})
-        made.kc.create("roles", body={"name": "analyst"})
+        for name in ("analyst", "reviewer"):
+            made.kc.create("roles", body={"name": name})
         yield made
 
 
@@ -94,6 +95,7 @@ def test_owners_are_let_in_and_nobody_else(here: Realm, client_id: str, user_acc
 def test_a_change_shows_itself_alone(here: Realm, client_id: str) -> None:
     team: Json = {"name": "shared-a", "mode": "shared", "users": ["carol"]}
     protect(here, client_id, [{"name": "alice"}, team])
+    here.kc.request("POST", *here.authz(client_id), "scope", body={"name": "GET"})
     for option, value, kind, field in (
         ("uris", ["/shared-a/*", "/shared-b/*"], "resource", "uris"),
         ("scopes", ["GET"], "resource", "scopes"),
@@ -110,12 +112,29 @@ def test_a_change_shows_itself_alone(here: Realm, client_id: str) -> None:
         ("create", "policy"),
         ("update", "permission"),
     ]
+    team["roles"] = ["analyst", "reviewer"]
+    (change,) = protect(here, client_id, [{"name": "alice"}, team])["changes"]
+    assert (change["name"], change["fields"]) == ("context:shared-a:roles", ["roles"])
+    reviewer = here.kc.request("GET", "roles", "reviewer")
+    bobby = (here.kc.user("bobby") or {})["id"]
+    assert not allowed(here, client_id, "bobby", "/shared-b/x")
+    here.kc.request("POST", "users", bobby, "role-mappings", "realm", body=[reviewer])
+    assert allowed(here, client_id, "bobby", "/shared-b/x")
     assert allowed(here, client_id, "bob", "/shared-b/x")
     team["users"] = ["carol"]
     protect(here, client_id, [{"name": "alice"}, team], memberships="exact")
     assert not allowed(here, client_id, "bob", "/shared-b/x")
     protect(here, client_id, [{"name": "alice"}])
     assert not allowed(here, client_id, "carol", "/shared-a/x")
+
+
+def test_a_user_policy_changes_its_users(here: Realm, client_id: str) -> None:
+    team: Json = {"name": "team", "mode": "shared", "users": ["alice"]}
+    protect(here, client_id, [team], user_access="policy")
+    team["users"] = ["bob", "carol"]
+    (change,) = protect(here, client_id, [team], user_access="policy")["changes"]
+    assert (change["name"], change["fields"]) == ("context:team:users", ["users"])
+    assert [allowed(here, client_id, name, "/team/x") for name in ("alice", "bob")] == [False, True]
 
 
 def test_a_service_account_gets_in_by_group_and_role(here: Realm, client_id: str) -> None:
@@ -171,27 +190,6 @@ def test_a_new_client_lets_nobody_in(here: Realm, client_id: str) -> None:
     new = export(here, client_id)
     assert new["resources"] + new["policies"] == []
     assert not allowed(here, client_id, "carol", "/elsewhere")
-
-
-def test_objects_of_others_survive_everything(here: Realm, client_id: str) -> None:
-    authz = here.authz(client_id)
-    made = {"name": "hand-made", "uris": ["/hand/*"], "scopes": [{"name": "GET"}]}
-    here.kc.request("POST", *authz, "resource", body=made)
-    policy = {"name": "regex", "type": "regex", "targetClaim": "sub", "pattern": ".*"}
-    here.kc.request("POST", *authz, "policy", "regex", body=policy)
-    access = {"name": "hand-access", "resources": ["hand-made"], "policies": ["regex"]}
-    here.kc.request("POST", *authz, "permission", "resource", body=access)
-    top = here.kc.create("groups", body={"name": client_id})
-    here.kc.create("groups", top, "children", body={"name": "theirs"})
-    before = export(here, client_id)
-    protect(here, client_id, BOTH)
-    here.settle(keycloak_protect, client_id=client_id, marker="another", state="absent")
-    here.settle(keycloak_protect, client_id=client_id, marker=MARKER, state="absent")
-    after = export(here, client_id)
-    assert after["resources"] == before["resources"]
-    assert after["policies"] == before["policies"]
-    path = ("group-by-path", client_id, "theirs")
-    assert here.kc.request("GET", *path, absent=True) is not None
 
 
 def test_two_owners_share_a_client(here: Realm, client_id: str) -> None:
@@ -266,7 +264,9 @@ def test_many_contexts_change_at_once(here: Realm, client_id: str) -> None:
     protect(here, client_id, team)
     viewed = [{**one, "scopes": ["view"]} for one in team]
     changes = protect(here, client_id, viewed)["changes"]
-    assert [(one["kind"], one["fields"]) for one in changes] == [("resource", ["scopes"])] * 30
+    (scope, *updates) = [(one["kind"], one["fields"]) for one in changes]
+    assert scope == ("scope", [])
+    assert updates == [("resource", ["scopes"])] * 30
     assert len(export(here, client_id)["resources"]) == 30
 
 

@@ -77,14 +77,16 @@ def test_a_document_reads_back_as_it_was_meant(raw: list[Json], how: protect.Wis
     desired = protect.desire(contexts_of(raw, CLIENT), how)
     documents = {
         kind: [protect.body_of(kind, name, one) for name, one in desired.of(kind).items()]
-        for kind in ("resource", "policy", "permission")
+        for kind in ("scope", "resource", "policy", "permission")
     }
     read = protect.state_of(
         {
+            "scopes": documents["scope"],
             "resources": documents["resource"],
             "policies": documents["policy"] + documents["permission"],
         }
     )
+    assert read.scopes == desired.scopes
     assert read.resources == desired.resources
     assert read.policies == desired.policies
     assert read.permissions == desired.permissions
@@ -108,6 +110,7 @@ def test_absent_removes_all_of_ours_and_nothing_else(raw: list[Json], how: prote
     gone = wish(purge=True, default_access="keep")
     after = settled(current, protect.plan(current, protect.State(current.settings), gone))
     assert after.resources == {"strange": strange}
+    assert not after.scopes
     assert not after.policies
     assert not after.permissions
     assert not after.groups
@@ -209,6 +212,42 @@ def test_objects_of_another_owner_are_refused_or_adopted() -> None:
         plan_of([{"name": "alice"}], current)
     changes = plan_of([{"name": "alice"}], current, adopt=True)
     assert {tuple(one.fields) for one in changes} == {("owner",)}
+
+
+def test_another_type_is_refused_with_and_without_adopt() -> None:
+    for kind, name, type_ in (
+        ("policy", "context:alice:groups", "regex"),
+        ("permission", "context:alice:access", "scope"),
+    ):
+        current = made([{"name": "alice"}])
+        current.of(kind)[name].update(type=type_, owner="")
+        for adopt in (False, True):
+            with pytest.raises(OapipError, match=f"{kind} {name} is of type {type_}, not "):
+                plan_of([{"name": "alice"}], current, adopt=adopt)
+
+
+def test_a_scope_goes_with_its_last_use() -> None:
+    alice = {"name": "alice", "scopes": ["a", "b", "c"]}
+    current = made([alice])
+    assert sorted(current.scopes) == ["a", "b", "c"]
+    current.scopes["c"]["owner"] = "another"
+    # somebody else's permission has the name of a resource of ours that goes
+    by_scope = {"owner": "", "scopes": ["b"], "type": "scope", "policies": [], "resource_type": ""}
+    current.permissions["context:alice"] = by_scope
+    assert plan_of([alice], current) == []
+    gone = [one.name for one in plan_of([], current) if one.kind == "scope"]
+    assert gone == ["a"]
+    assert not [one for one in plan_of([], current, purge=False) if one.kind == "scope"]
+
+
+def test_a_group_that_somebody_filled_meanwhile_is_not_told_as_deleted() -> None:
+    after = protect.State(groups={"/engine/alice": {"owner": MARKER}})
+    for action, name, kept in (
+        ("delete", "/engine/alice", True),
+        ("delete", "/engine/bob", False),
+        ("create", "/engine/alice", False),
+    ):
+        assert protect.was_kept(Change(action, "group", name), after) is kept
 
 
 def test_the_folder_of_groups_may_be_anothers() -> None:
