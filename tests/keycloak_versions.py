@@ -31,7 +31,10 @@ from sandbox.servers import ADMIN
 from sandbox.supervise import Supervisor
 
 WHOLE = sorted(str(path) for path in (ROOT / "tests" / "component").glob("test_keycloak_*.py"))
-MAIN = "life or let_in or survive or bite or cannot_hold or cannot_be_closed or many_contexts"
+MAIN = (
+    "life or let_in or lets_nobody_in or survive or bite or cannot_hold or cannot_be_closed"
+    " or many_contexts"
+)
 #: Tests by version: 26.4 makes default objects, 24.0 has the older groups API.
 VERSIONS = {"26.4.7": WHOLE, "24.0.5": [*WHOLE, "-k", MAIN]}
 #: Seconds that a token of the admin lives, where it is not a minute: every call sees it expire.

@@ -50,6 +50,9 @@ R = t.TypeVar("R")
 MASKED = "**********"
 """What Keycloak 26.8 shows instead of a secret to who may only view: unknown, never written."""
 
+DENIALS = frozenset({"access_denied", "invalid_resource", "invalid_scope"})
+"""Errors that are a decision: not granted, no such resource, no such scope at it (26.7.4)."""
+
 ACCOUNT = (
     "server_url",
     "auth_realm",
@@ -79,6 +82,7 @@ class Keycloak:
         self.issuer = f"{self.url}/realms/{quote(self.realm, safe='')}"
         self.timeout: int = params.get("timeout") or 30
         self.sent = 0  # requests but logins, for the benches
+        self._seen: t.Set[str] = set()  # kinds that the account surely sees
         self._params = params
         self._expires = 0.0
         self._lock = threading.Lock()
@@ -308,10 +312,10 @@ class Keycloak:
         self.sent += 1
         if response.status_code == 200:
             return _http.json_of(response, self._at(doing)).get("result") is True, ""
-        said = _http.message_of(response)
-        if response.status_code == 403 or (response.status_code == 400 and "invalid_" in said):
-            return False, said
-        hint = "The token is expired or of another realm." if response.status_code == 401 else ""
+        if response.status_code in (400, 403) and _error_of(response) in DENIALS:
+            return False, _http.message_of(response)
+        refused = response.status_code == 401 or _error_of(response) == "invalid_grant"
+        hint = "The token is expired or of another realm." if refused else ""
         raise _http.failed(response, self._at(doing), hint)
 
     # ------------------------------------------------------------------ look-ups
@@ -321,6 +325,8 @@ class Keycloak:
         found = self.request(
             "GET", "clients", query={"clientId": client_id}, doing=f"reading client {client_id}"
         )
+        if not found:
+            self._check_sees("clients", f"reading client {client_id}")
         return next((one for one in found if one["clientId"] == client_id), None)
 
     def client_secret(self, client_id: str) -> t.Optional[str]:
@@ -354,8 +360,34 @@ class Keycloak:
             query={"username": username, "exact": "true"},
             doing=f"looking for user {username}",
         )
+        if not found:
+            self._check_sees("users", f"looking for user {username}")
         wanted = username.lower()
         return next((one for one in found if one["username"].lower() == wanted), None)
+
+    def _check_sees(self, kind: str, doing: str) -> None:
+        """Check that an empty list means that nothing is there.
+
+        Keycloak shows an empty one to who may query, but not view. Every realm has clients, and of
+        the users it tells the number all the same.
+
+        :raises OapipError: the account does not see what there is.
+        """
+        if kind in self._seen:
+            return
+        listed = self.request("GET", kind, query={"first": 0, "max": 1}, doing=doing)
+        if self._is_hidden(kind, listed, doing):
+            raise OapipError(
+                self._at(doing),
+                f"the account does not see the {kind}",
+                f"The account needs the role view-{kind} of {self._role_client()}.",
+            )
+        self._seen.add(kind)
+
+    def _is_hidden(self, kind: str, listed: t.Sequence[Json], doing: str) -> bool:
+        if listed:
+            return False
+        return kind == "clients" or bool(self.request("GET", kind, "count", doing=doing))
 
     def user_exists(self, username: str) -> bool:
         """Whether the realm has a user of exactly this name."""
@@ -374,20 +406,22 @@ class Keycloak:
             found = self.request("GET", "roles", name, doing=doing, absent=True)
         return found
 
-    def check_may_manage_users(self) -> None:
+    def check_may_manage_users(self) -> str:
         """Check the right to write users and groups, before something else is written.
 
         A realm without users does not tell.
 
+        :returns: the id of a user, empty where there is none.
         :raises OapipError: the account lacks it.
         """
         doing = "checking the rights on users and groups"
         listed = self.request("GET", "users", query={"first": 0, "max": 1}, doing=doing)
-        if not _may_manage(listed):
+        if self._is_hidden("users", listed, doing) or not _may_manage(listed):
             hint = f"The account needs the role manage-users of {self._role_client()}."
             raise OapipError(
                 self._at(doing), "the account may only read them", f"{hint} Nothing was written."
             )
+        return str(listed[0]["id"]) if listed else ""
 
     def token_probe(self) -> Json:
         """Log in and read; return ``missing``, the roles wanting, and the names seen on the way.
@@ -399,16 +433,17 @@ class Keycloak:
         missing: t.List[str] = []
         seen: t.Dict[str, t.List[Json]] = {"clients": [], "users": []}
         for role, kind in (("manage-clients", "clients"), ("manage-users", "users")):
+            doing = f"reading the {kind}"
             try:
-                seen[kind] = self.request(
-                    "GET", kind, query={"first": 0, "max": 20}, doing=f"reading the {kind}"
-                )
+                query = {"first": 0, "max": 20}
+                seen[kind] = self.request("GET", kind, query=query, doing=doing)
+                hidden = self._is_hidden(kind, seen[kind], doing)
             except OapipError as error:
                 if error.status != 403:
                     raise
                 missing.append(role)
                 continue
-            if not _may_manage(seen[kind]):
+            if hidden or not _may_manage(seen[kind]):
                 missing.append(role)
         if seen["clients"]:
             client = seen["clients"][0]["id"]
@@ -425,6 +460,15 @@ class Keycloak:
             "users": {str(one["username"]).lower() for one in seen["users"]},
             "clients": {str(one["clientId"]) for one in seen["clients"]},
         }
+
+
+def _error_of(response: t.Any) -> str:
+    """Return the name of the error in an answer of the token endpoint (RFC 6749, section 5.2)."""
+    try:
+        body = response.json()
+    except ValueError:
+        return ""
+    return str(body.get("error")) if isinstance(body, dict) else ""
 
 
 def _may_manage(listed: t.Sequence[Json]) -> bool:

@@ -36,6 +36,7 @@ class Ids:
     clients: t.Dict[str, str] = field(default_factory=dict)
     scopes: t.Dict[str, str] = field(default_factory=dict)
     roles: t.Dict[str, Json] = field(default_factory=dict)
+    account: str = ""  # the user of the service account, where there is one and roles are managed
 
 
 def link(action: str, kind: str, client_id: str, name: str) -> Change:
@@ -99,7 +100,7 @@ def observe(kc: Keycloak, client_id: str, raw: t.Optional[Json], desired: Links,
         current.update(_observe_scopes(kc, raw))
         _know_scopes(kc, client_id, desired, ids)
     if ROLE in desired:
-        current[ROLE] = _observe_roles(kc, raw)
+        current[ROLE] = _observe_roles(kc, raw, ids)
         _know_roles(kc, client_id, desired[ROLE] - current[ROLE], ids)
     return current
 
@@ -134,12 +135,13 @@ def _know_scopes(kc: Keycloak, client_id: str, desired: Links, ids: Ids) -> None
         )
 
 
-def _observe_roles(kc: Keycloak, raw: t.Optional[Json]) -> t.Set[str]:
+def _observe_roles(kc: Keycloak, raw: t.Optional[Json], ids: Ids) -> t.Set[str]:
     if raw is None or not raw.get("serviceAccountsEnabled"):
         return set()
     doing = f"reading the roles of the service account of client {raw['clientId']}"
     user = kc.request("GET", "clients", raw["id"], "service-account-user", doing=doing)
-    mapped = kc.request("GET", "users", user["id"], "role-mappings", doing=doing) or {}
+    ids.account = user["id"]
+    mapped = kc.request("GET", "users", ids.account, "role-mappings", doing=doing) or {}
     found = {one["name"] for one in mapped.get("realmMappings") or []}
     for client, one in (mapped.get("clientMappings") or {}).items():
         found |= {f"{client}/{role['name']}" for role in one["mappings"]}
@@ -159,6 +161,41 @@ def _know_roles(kc: Keycloak, client_id: str, wanted: t.Set[str], ids: Ids) -> N
     ids.roles.update({name: role for name, role in found.items() if role is not None})
 
 
+def check_may_give(kc: Keycloak, names: t.Sequence[str], ids: Ids) -> None:
+    """Check the right to give roles, before something else is written.
+
+    Keycloak lists the roles that the account may give to a user who lacks them; a realm without
+    users does not tell.
+
+    :raises OapipError: the account may not write users, or not give one of the roles.
+    """
+    user = kc.check_may_manage_users()
+    user = ids.account or user
+    if not user:
+        return
+    refused: t.List[str] = []
+    doing = "checking the right to give roles"
+    for where in sorted({_container(ids.roles[name]) for name in names}):
+        path = ("users", user, "role-mappings", *where)
+        free = {one["id"] for one in kc.request("GET", *path, "available", doing=doing)}
+        left = [n for n in names if _container(ids.roles[n]) == where]
+        left = [name for name in left if ids.roles[name]["id"] not in free]
+        if left:  # the user may have it: then nothing is known
+            had = {one["id"] for one in kc.request("GET", *path, "composite", doing=doing)}
+            refused += [name for name in left if ids.roles[name]["id"] not in had]
+    if refused:
+        raise OapipError(
+            f"{doing} in realm {kc.realm} of Keycloak",
+            f"the account may not give {', '.join(sorted(refused))}",
+            "Roles that administer the realm can be given by its administrators only. "
+            "Nothing was written.",
+        )
+
+
+def _container(role: Json) -> t.Tuple[str, ...]:
+    return ("clients", role["containerId"]) if role.get("clientRole") else ("realm",)
+
+
 def apply(kc: Keycloak, change: Change, ids: Ids, doing: str) -> None:
     """Tie or untie one name."""
     client_id, name = change.payload
@@ -170,6 +207,6 @@ def apply(kc: Keycloak, change: Change, ids: Ids, doing: str) -> None:
         return
     role = ids.roles[name]
     user = kc.request("GET", "clients", uuid, "service-account-user", doing=doing)
-    where = ("clients", role["containerId"]) if role.get("clientRole") else ("realm",)
     body = [{"id": role["id"], "name": role["name"]}]
-    kc.request("POST", "users", user["id"], "role-mappings", *where, body=body, doing=doing)
+    path = ("users", user["id"], "role-mappings", *_container(role))
+    kc.request("POST", *path, body=body, doing=doing)

@@ -9,11 +9,14 @@ Every function returns what is wrong with something, empty where nothing is.
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 
 LONGEST = 255
 """Characters that Keycloak's database keeps of a name or a URI."""
+LONGEST_ATTRIBUTE = 2048
+"""Characters that it keeps of an attribute of a client scope."""
 SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 """A scope-token, as the name of a client scope has to be (RFC 6749, section 3.3)."""
 SERVICE_ACCOUNT = "service-account-"  # and the client id: the name of its user
@@ -68,6 +71,9 @@ def client_faults(client_id: str, options: t.Mapping[str, t.Any]) -> t.List[str]
         texts += [(option, str(one), LONGEST) for one in values]
     texts += [("attributes", str(one), LONGEST) for one in options.get("attributes") or ()]
     texts += [("mappers", str(one["name"]), LONGEST) for one in options.get("mappers") or ()]
+    note = json.dumps(options.get("token_clients") or [])  # as an attribute of the scope
+    if options.get("audience") and length_fault(note, LONGEST_ATTRIBUTE):
+        faults.append(f"token_clients: {length_fault(note, LONGEST_ATTRIBUTE)} in all")
     for option, text, limit in texts:
         if length_fault(text, limit):
             faults.append(f"{option} {text[:40]!r}...: {length_fault(text, limit)}")

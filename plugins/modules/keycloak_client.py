@@ -107,8 +107,9 @@ options:
   authorization:
     description:
       - Whether the client has authorization services (C(authorizationServicesEnabled)), with
-        resources, policies and permissions. Implies O(service_accounts=true) and O(public=false).
-      - Turning it off destroys them; that needs O(force=true).
+        resources, policies and permissions. Implies O(service_accounts=true) and O(public=false),
+        which cannot be taken from it.
+      - Turning it off destroys them; that needs O(destroy_authorization=true).
     type: bool
   device_grant:
     description:
@@ -124,6 +125,10 @@ options:
   attributes:
     description:
       - Attributes to set (C(attributes)). An empty or null value removes the attribute.
+      - A list is written as Keycloak keeps it, joined by C(##), as V(https://a.example.org/*) and
+        V(https://b.example.org/*) of C(post.logout.redirect.uris).
+      - Values whose name has C(secret), C(password), C(private) or C(jwt.credential) in it are not
+        shown.
     type: dict
   attributes_mode:
     description:
@@ -185,22 +190,32 @@ options:
         C(<client_id>-audience) (C(client-scopes), with mappers C(oidc-audience-mapper)), a default
         scope of this client and of O(token_clients).
       - An empty list removes that scope. Without this option it is left alone.
+      - The scope bears O(marker) as well. One that bears another, or holds what is not asked for
+        and bears none, is neither changed nor removed, unless O(force=true).
     type: list
     elements: str
   token_clients:
     description:
-      - IDs of other clients that users get tokens from, for use at this one.
+      - IDs of other clients that users get tokens from, for use at this one. The scope of
+        O(audience) notes them (attribute C(oapip.token_clients)); it is taken from a client that is
+        no longer among them. Without this option they are left alone.
     type: list
     elements: str
   marker:
     description:
       - Text that says who owns the client, kept as its attribute C(oapip.owner). A client with
-        another owner is neither changed nor removed, unless O(force=true).
+        another owner is neither changed nor removed, unless O(force=true), and without a marker
+        nothing is removed.
     type: str
   force:
     description:
-      - Whether to change or remove a client that is not ours, and to allow a change that destroys
-        authorization data.
+      - Whether to take over or remove a client, or its audience scope, that is not ours.
+    type: bool
+    default: false
+  destroy_authorization:
+    description:
+      - Whether O(authorization=false) may destroy all resources, policies and permissions of the
+        client.
     type: bool
     default: false
 seealso:
@@ -295,7 +310,9 @@ assumed:
   type: list
   elements: str
 client:
-  description: The client after the call, in the names of the options.
+  description:
+    - The client after the call, in the names of the options; in check mode as it would be, but for
+      what Keycloak adds. Secrets among its attributes and mappers show as V(<secret>).
   returned: when O(state=present)
   type: dict
   sample:
@@ -308,7 +325,7 @@ issuer:
   type: str
   sample: https://auth.example.org/realms/eoepca
 secret:
-  description: The client's secret; V(<generated>) in check mode where the server would make it.
+  description: The client's secret; V(<generated>) in check mode where there would be a new one.
   returned: when O(return_secret=true) and the client is confidential
   type: str
 """
@@ -320,6 +337,15 @@ from ansible_collections.eoepca.oapip.plugins.module_utils import (
     _keycloak,
     _keycloak_client,
     _plan,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_audience import (
+    Audience,
+    scope_name,
+)
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_client_calls import (
+    Seen,
+    apply,
+    observe,
 )
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     Context,
@@ -371,6 +397,7 @@ SPEC = ModuleSpec(
         "token_clients": {"type": "list", "elements": "str", "no_log": False},
         "marker": {"type": "str"},
         "force": {"type": "bool", "default": False},
+        "destroy_authorization": {"type": "bool", "default": False},
     },
     mutually_exclusive=[["secret", "secret_rotation_id"]],
     supports_check_mode=True,
@@ -383,45 +410,62 @@ def run(params: Params, ctx: Context) -> Result:
     desired = _keycloak_client.desire(params)
     changes: t.List[Change] = []
     for attempt in range(_keycloak.ATTEMPTS):
-        seen = _keycloak_client.observe(kc, params, ctx.check_mode)
+        seen = observe(kc, params, ctx.check_mode)
         left = _plan_from(seen, desired, params)
         changes = _plan.joined(changes, left)
         if ctx.check_mode or not left:
             break
         try:
-            _keycloak_client.apply(kc, params["client_id"], left, seen, desired.exact)
+            apply(kc, params["client_id"], left, seen, desired.exact)
         except OapipError as error:
             kc.look_again(error, attempt)
             continue
-        left = _plan_from(_keycloak_client.observe(kc, params), desired, params)
+        seen = observe(kc, params)
+        left = _plan_from(seen, desired, params)
         if attempt + 1 == _keycloak.ATTEMPTS:
             _keycloak.refuse_rest(f"client {params['client_id']}", left)
         if not left:
             break
-    result = _plan.result(changes, seen.assumed, issuer=kc.issuer)
+    _warn(seen, left, params, ctx)
+    result = _plan.result(_keycloak_client.shown(changes), seen.assumed, issuer=kc.issuer)
     if params["state"] == "present":
-        made = next((one.after or {} for one in changes if one.kind == "client"), {})
-        shown = _keycloak_client.merged(seen.current.client, made)
-        result["client"] = shown
-        if params["return_secret"] and not shown["public"]:
-            unmade = ctx.check_mode and seen.current.client is None and not params["secret"]
-            result["secret"] = _plan.GENERATED if unmade else _secret(kc, params, ctx)
+        client = _keycloak_client.planned(seen.current.client, left)
+        result["client"] = _keycloak_client.redacted(client)
+        if params["return_secret"] and not client["public"]:
+            result["secret"] = _secret(kc, params, ctx, left)
     return result
 
 
-def _plan_from(
-    seen: _keycloak_client.Seen, desired: _keycloak_client.Settled, params: Params
-) -> t.List[Change]:
+def _plan_from(seen: Seen, desired: _keycloak_client.Settled, params: Params) -> t.List[Change]:
     client_id, force = params["client_id"], params["force"]
     if params["state"] == "absent":
         return _keycloak_client.plan_absent(client_id, seen.current, params["marker"], force)
-    return _keycloak_client.plan(client_id, seen.current, desired, force)
+    destroy = params["destroy_authorization"]
+    return _keycloak_client.plan(client_id, seen.current, desired, force, destroy)
 
 
-def _secret(kc: _keycloak.Keycloak, params: Params, ctx: Context) -> str:
+def _warn(seen: Seen, left: t.Sequence[Change], params: Params, ctx: Context) -> None:
+    """Tell what could not be settled: ``left`` is what check mode leaves to a real run."""
+    client_id, scope = params["client_id"], (seen.current.audience or Audience()).scope
+    if params["state"] == "absent":
+        if scope and not any(one.kind == "client_scope" for one in left):
+            owner = scope["owner"] or "nobody"
+            ctx.warn(f"The client scope {scope_name(client_id)} stays: it is marked as {owner}'s.")
+    elif params["secret"] and seen.current.secret == _keycloak.MASKED:
+        ctx.warn(
+            f"Whether the secret of client {client_id} is the given one is unknown: Keycloak shows "
+            "it masked to who may not manage clients."
+        )
+
+
+def _secret(kc: _keycloak.Keycloak, params: Params, ctx: Context, left: t.Sequence[Change]) -> str:
     """Return the secret in clear: it was asked for, so it must not be masked in this result."""
-    if ctx.check_mode and params["secret"]:
-        return str(params["secret"])
+    if ctx.check_mode:
+        new = next(((one.after or {}).get("secret") for one in left if one.kind == "client"), None)
+        if new == _plan.GENERATED:
+            return _plan.GENERATED
+        if new:
+            return str(params["secret"])
     secret = kc.client_secret(params["client_id"]) or ""
     ctx.secrets.discard(secret)
     return secret

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_client_calls
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_login import Login
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.modules import (
@@ -185,11 +186,30 @@ def test_what_opens_everything_on_older_servers_is_removed(here: Realm, client_i
     assert "everybody" in [one["name"] for one in export(here, client_id)["policies"]]
 
 
-def test_a_new_client_lets_nobody_in(here: Realm, client_id: str) -> None:
+@pytest.mark.parametrize("how", ["created", "switched on", "killed", "killed at the switch"])
+def test_a_new_client_lets_nobody_in(
+    here: Realm, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     """Up to 26.4 Keycloak makes a resource for every path and a permission for all users."""
+    client_id = f"new-{how.replace(' ', '-')}"
+    wanted: Json = {"client_id": client_id, "marker": MARKER}
+    if "switch" in how:
+        here.call(keycloak_client, **wanted)
+    if "killed" in how:  # as SIGKILL does: nothing is done after the write
+        with monkeypatch.context() as patch:
+            patch.setattr(_keycloak_client_calls, "_close", _die)
+            with pytest.raises(KeyboardInterrupt):
+                here.call(keycloak_client, **wanted, authorization=True)
+        assert here.call(keycloak_client, **wanted)["changed"]
+    here.settle(keycloak_client, **wanted, authorization=True)
     new = export(here, client_id)
     assert new["resources"] + new["policies"] == []
     assert not allowed(here, client_id, "carol", "/elsewhere")
+    assert not [one for one in (here.kc.client(client_id) or {})["attributes"] if "closing" in one]
+
+
+def _die(*_args: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_two_owners_share_a_client(here: Realm, client_id: str) -> None:

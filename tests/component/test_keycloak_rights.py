@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_links
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak import connect
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.modules import (
     keycloak_access_info,
@@ -22,6 +24,8 @@ ROLES = {
     "manage-authorization",
     "manage-clients",
     "manage-users",
+    "query-clients",
+    "query-users",
     "view-authorization",
     "view-clients",
     "view-realm",
@@ -159,6 +163,62 @@ def test_a_client_that_cannot_be_closed_is_not_left_open(here: Realm, robot: Jso
 
 def test_who_may_not_give_a_role_is_told(here: Realm, robot: Json) -> None:
     give(here, {"manage-clients", "manage-users"})
-    roles = ["realm-management/manage-realm"]
+    wanted: Json = {"client_id": "fresh", "marker": "m", "audience": ["fresh"]}
+    wanted.update(service_accounts=True, service_account_roles=["realm-management/manage-realm"])
+    before = len(here.writes())
     with pytest.raises(OapipError, match="given by its administrators only"):
-        here.call(keycloak_client, **CLIENT, service_account_roles=roles, **robot)
+        here.call(keycloak_client, **wanted, **robot)
+    assert len(here.writes()) == before
+    wanted["service_account_roles"] = ["reader"]
+    give(here, {"manage-clients", "manage-users", "view-realm"})
+    here.call(keycloak_client, **wanted, **robot)
+    wanted["service_account_roles"].append("realm-management/manage-realm")
+    before = len(here.writes())
+    with pytest.raises(OapipError, match="given by its administrators only"):
+        here.call(keycloak_client, **wanted, name="x", **robot)
+    assert len(here.writes()) == before
+
+
+def test_what_was_done_before_a_refusal_is_told(
+    here: Realm, robot: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A realm without users does not tell beforehand which roles may be given."""
+    give(here, {"manage-clients", "manage-users"})
+    monkeypatch.setattr(_keycloak_links, "check_may_give", lambda *_args: None)
+    wanted: Json = {"client_id": "half", "marker": "m", "service_accounts": True}
+    roles = ["realm-management/manage-realm"]
+    with pytest.raises(OapipError, match=r"Done before: create client half\. Another run goes on"):
+        here.call(keycloak_client, **wanted, service_account_roles=roles, **robot)
+
+
+BLIND: list[tuple[ModuleType, Json, str, str]] = [
+    (keycloak_client, {"client_id": "engine", "marker": "m"}, "query-clients", "view-clients"),
+    (
+        keycloak_client,
+        {"client_id": "engine", "marker": "m", "state": "absent"},
+        "query-clients",
+        "view-clients",
+    ),
+    (keycloak_protect, PROTECT, "query-clients", "view-clients"),
+    (keycloak_access_info, CHECKS, "query-clients", "view-clients"),
+    (keycloak_user, {"username": "alice", "state": "absent"}, "query-users", "view-users"),
+    (keycloak_user, {"username": "alice"}, "query-users", "view-users"),
+]
+
+
+@pytest.mark.parametrize(("module", "options", "role", "missing"), BLIND)
+def test_who_sees_nothing_does_not_call_it_absent(
+    here: Realm, robot: Json, module: ModuleType, options: Json, role: str, missing: str
+) -> None:
+    """Keycloak shows an empty list to who may query, but not view."""
+    give(here, {role})
+    before = len(here.writes())
+    with pytest.raises(OapipError, match=f"needs the role {missing} of the client"):
+        here.call(module, **options, **robot)
+    assert len(here.writes()) == before
+
+
+def test_who_sees_nothing_lacks_the_roles(here: Realm, robot: Json) -> None:
+    give(here, {"query-clients", "query-users"})
+    probed = connect({**here.options, **robot}).token_probe()
+    assert probed["missing"] == ["manage-clients", "manage-users"]

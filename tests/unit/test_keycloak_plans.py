@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import typing as t
 from copy import deepcopy
 from typing import Any
 
 import pytest
+import requests
 from hypothesis import given, settings
 
+from ansible_collections.eoepca.oapip.plugins.module_utils import _http
+from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_audience as audience
 from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_client as client_util
+from ansible_collections.eoepca.oapip.plugins.module_utils import (
+    _keycloak_client_calls as client_calls,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_links as links
 from ansible_collections.eoepca.oapip.plugins.module_utils import _keycloak_protect as protect
 from ansible_collections.eoepca.oapip.plugins.module_utils._http import words
-from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak import role_for
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak import Keycloak, role_for
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_access import (
     matrix,
     normalise,
@@ -29,9 +36,9 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_profile imp
     in_words,
     lacking,
 )
-from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
-from ansible_collections.eoepca.oapip.plugins.modules import keycloak_user
+from ansible_collections.eoepca.oapip.plugins.modules import keycloak_client, keycloak_user
 from tests.keycloak_strategies import CLIENTS, PROTECTIONS, raw_contexts
 
 CLIENT, MARKER = "engine", "engine 42"
@@ -415,7 +422,12 @@ def test_a_settled_client_is_left_alone(first: Json, then: Json) -> None:
     for options in (first, then):
         params = {**EMPTY, "client_id": CLIENT, "marker": MARKER, **options}
         desired = client_util.desire(params)
-        state = client_after(state, client_util.plan(CLIENT, state, desired))
+        changes = client_util.plan(CLIENT, state, desired)
+        told = client_util.planned(state.client, changes)
+        fields = [one.as_dict() for one in changes]
+        assert [one.as_dict() for one in client_util.shown(changes)] == fields
+        state = client_after(state, changes)
+        assert told == state.client
         assert client_util.plan(CLIENT, state, desired) == []
 
 
@@ -435,7 +447,7 @@ def test_exact_attributes_leave_the_servers_own() -> None:
     own = {"client.secret.creation.time": "1", "realm_client": "false", "oapip.owner": MARKER}
     raw = {"attributes": {**own, "a": "1", "b": "2"}}
     current = client_util.Settled(client_util.normalise(raw))
-    options = {"attributes": {"a": "1"}, "attributes_mode": "exact"}
+    options = {"attributes": {"a": "1"}, "attributes_mode": "exact", "marker": MARKER}
     desired = client_util.desire({**EMPTY, "client_id": CLIENT, **options})
     (change,) = client_util.plan(CLIENT, current, desired)
     assert change.fields == ["attributes.b"]
@@ -456,10 +468,21 @@ def test_a_scope_on_both_sides_is_refused() -> None:
 
 def test_turning_authorization_off_is_refused() -> None:
     current = client_util.Settled(client_util.normalise({"authorizationServicesEnabled": True}))
-    desired = client_util.desire({**EMPTY, "client_id": CLIENT, "public": True})
+    off = {**EMPTY, "client_id": CLIENT, "authorization": False}
     with pytest.raises(OapipError, match="destroys"):
-        client_util.plan(CLIENT, current, desired)
-    assert client_util.plan(CLIENT, current, desired, force=True)
+        client_util.plan(CLIENT, current, client_util.desire(off), force=True)
+    for more in ({}, {"public": True}, {"service_accounts": False}):
+        desired = client_util.desire({**off, **more})
+        assert client_util.plan(CLIENT, current, desired, destroy=True)
+
+
+@pytest.mark.parametrize("wrong", [{"public": True}, {"service_accounts": False}])
+@pytest.mark.parametrize("live", [True, False])
+def test_authorization_keeps_what_it_needs(wrong: Json, live: bool) -> None:
+    current = client_util.Settled(client_util.normalise({"authorizationServicesEnabled": live}))
+    given = {**EMPTY, "client_id": CLIENT, **({} if live else {"authorization": True}), **wrong}
+    with pytest.raises(OapipError, match="needs a confidential client with a service account"):
+        client_util.plan(CLIENT, current, client_util.desire(given), force=True, destroy=True)
 
 
 @pytest.mark.parametrize("current", [None, client_util.normalise({})])
@@ -475,6 +498,137 @@ def test_a_masked_secret_is_unknown() -> None:
     current = client_util.Settled(client_util.normalise({}), secret="**********")
     desired = client_util.Settled({}, secret="mine", audience=None)
     assert client_util.plan(CLIENT, current, desired) == []
+
+
+def test_a_masked_secret_is_never_written_back() -> None:
+    """Keycloak 26.8 shows it so to who may view clients, but not manage them."""
+    sent: list[Json] = []
+
+    class Server:
+        ctx = Context()
+
+        def request(self, method: str, *_path: str, body: Json | None = None, **_more: Any) -> Json:
+            sent.append(body or {})
+            return {"id": "1", "secret": "**********", "attributes": {}}
+
+    (change,) = client_util.plan(
+        CLIENT,
+        client_util.Settled(client_util.normalise({}), secret="**********"),
+        client_util.desire({**EMPTY, "client_id": CLIENT, "name": "x"}),
+    )
+    seen = client_calls.Seen(client_util.Settled())
+    seen.ids.clients[CLIENT] = "1"
+    client_calls.apply(t.cast("Keycloak", Server()), CLIENT, [change], seen)
+    assert [one.get("name") for one in sent] == [None, "x"]
+    assert "secret" not in sent[1]
+
+
+def test_who_does_not_see_a_secret_is_warned(monkeypatch: pytest.MonkeyPatch) -> None:
+    current = client_util.Settled(client_util.normalise({}), secret="**********")
+    monkeypatch.setattr(keycloak_client, "observe", lambda *_args: client_calls.Seen(current))
+    warned: list[str] = []
+    params = {**EMPTY, "client_id": CLIENT, "state": "present", "secret": "mine", "force": False}
+    params.update(destroy_authorization=False, return_secret=False)
+    params.update(server_url="https://localhost:9", realm="r")
+    result = keycloak_client.run(params, Context(warn=warned.append))
+    assert result["changes"] == []
+    (warning,) = warned
+    assert f"secret of client {CLIENT} is the given one is unknown" in warning
+
+
+def test_values_that_look_secret_are_hidden_and_their_change_is_not() -> None:
+    hidden = {"client.secret.rotated": "a", "jwt.credential.certificate": "b", "x.Password": "c"}
+    open_ = {"client.secret.creation.time": "1", client_util.ROTATION: "r1", "y": "z"}
+    config = {"client.private.key": "d", "claim": "e"}
+    mappers = {"the secret one": {"type": "x", "config": config}}
+    state = {"attributes": {**hidden, **open_}, "mappers": mappers, "secret": "<generated>"}
+    assert client_util.redacted(state) == {
+        "attributes": {**dict.fromkeys(hidden, "<secret>"), **open_},
+        "mappers": {
+            "the secret one": {
+                "type": "x",
+                "config": {"client.private.key": "<secret>", "claim": "e"},
+            }
+        },
+        "secret": "<generated>",
+    }
+    after = {"attributes": {**hidden, "x.Password": "new"}}
+    change = Change("update", "client", CLIENT, {"attributes": hidden}, after)
+    (one,) = client_util.shown([change])
+    assert one.fields == change.fields == ["attributes.x.Password"]
+    assert (one.after or {})["attributes"]["x.Password"] == "<new secret>"
+
+
+@pytest.mark.parametrize(
+    ("owner", "audiences", "strange", "marker", "wanted", "refused"),
+    [
+        (MARKER, ["x"], {"y"}, MARKER, ["engine"], False),
+        (MARKER, ["x"], set(), MARKER, None, False),
+        ("", [], set(), MARKER, ["engine"], False),
+        ("", ["engine"], set(), MARKER, ["engine", "x"], False),
+        ("", ["engine"], set(), "", ["engine", "x"], False),
+        ("", ["x"], set(), MARKER, ["engine"], True),
+        ("", ["engine"], {"y"}, MARKER, ["engine"], True),
+        ("", [], set(), MARKER, None, True),
+        ("", [], set(), "", None, True),
+        ("another", ["engine"], set(), MARKER, ["engine"], True),
+        ("another", ["engine"], set(), "", ["engine"], True),
+    ],
+)
+def test_a_scope_that_is_not_ours_is_left_alone(
+    owner: str,
+    audiences: list[str],
+    strange: set[str],
+    marker: str,
+    wanted: list[str] | None,
+    refused: bool,
+) -> None:
+    scope: Json = {"clients": audiences, "owner": owner, "token_clients": []}
+    current = Audience(scope, {CLIENT}, strange)
+    desired = Audience(None if wanted is None else {"clients": wanted, "owner": marker})
+    if refused:
+        with pytest.raises(OapipError, match=f"marked as {owner or 'nobody'}'s"):
+            audience.plan(CLIENT, current, desired, marker)
+    else:
+        audience.plan(CLIENT, current, desired, marker)
+    changes = audience.plan(CLIENT, current, desired, marker, force=True)
+    for one in changes:
+        if one.action == "update":  # whoever takes over without a marker does not wipe it out
+            assert (one.after or {})["owner"] == (marker or owner)
+    absent = client_util.plan_absent(CLIENT, client_util.Settled(audience=current), marker)
+    assert bool(absent) == (owner == marker == MARKER)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "decision"),
+    [
+        (200, "application/json", '{"result": true}', True),
+        (200, "application/json", '{"result": false}', False),
+        (403, "application/json", '{"error": "access_denied"}', False),
+        (400, "application/json", '{"error": "invalid_resource"}', False),
+        (400, "application/json", '{"error": "invalid_scope"}', False),
+        (400, "application/json", '{"error": "invalid_request"}', None),
+        (400, "application/json", '{"error": "invalid_grant"}', None),
+        (401, "application/json", '{"error": "invalid_grant"}', None),
+        (403, "application/json", '{"error": "HTTP 403 Forbidden"}', None),
+        (403, "application/json", '["access_denied"]', None),
+        (403, "text/html", "<h1>access_denied</h1>", None),
+    ],
+)
+def test_only_a_decision_is_read_as_one(
+    monkeypatch: pytest.MonkeyPatch, status: int, kind: str, body: str, decision: bool | None
+) -> None:
+    """What a firewall says, or Keycloak about the request itself, proves nothing."""
+    answer = requests.Response()
+    answer.status_code, answer._content, answer.url = status, body.encode(), "https://k/x"
+    answer.headers["Content-Type"] = kind
+    monkeypatch.setattr(_http, "send", lambda *_args, **_more: answer)
+    kc = Keycloak({"server_url": "https://k", "realm": "r"})
+    if decision is None:
+        with pytest.raises(OapipError, match="asking for the decision"):
+            kc.uma_decision(CLIENT, "token", "resource")
+    else:
+        assert kc.uma_decision(CLIENT, "token", "resource")[0] is decision
 
 
 def test_secrets_are_not_shown() -> None:
