@@ -127,7 +127,7 @@ options:
     type: dict
   attributes_mode:
     description:
-      - Whether attributes that O(attributes) does not name are kept (V(merge)) or removed
+      - Whether C(attributes) that O(attributes) does not name are kept (V(merge)) or removed
         (V(exact)). Those that Keycloak or the other options keep stay in any case.
     type: str
     choices: [merge, exact]
@@ -156,7 +156,7 @@ options:
         default: {}
       state:
         description:
-          - Whether the mapper exists.
+          - Whether the mapper is among the C(protocolMappers) of the client.
         type: str
         choices: [present, absent]
         default: present
@@ -189,7 +189,8 @@ options:
     elements: str
   token_clients:
     description:
-      - IDs of other clients that users get tokens from, for use at this one.
+      - IDs of other clients that users get tokens from, for use at this one. Each gets the scope of
+        O(audience) as a default one (C(PUT clients/{id}/default-client-scopes/{scope})).
     type: list
     elements: str
   marker:
@@ -200,7 +201,7 @@ options:
   force:
     description:
       - Whether to change or remove a client that is not ours, and to allow a change that destroys
-        authorization data.
+        authorization data (C(authorizationServicesEnabled=false), C(DELETE clients/{id})).
     type: bool
     default: false
 seealso:

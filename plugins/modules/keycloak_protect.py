@@ -54,7 +54,7 @@ options:
     required: true
   contexts:
     description:
-      - All contexts of the client.
+      - All contexts of the client (C(resources) and C(policies) of C(authz/settings)).
     type: list
     elements: dict
     default: []
@@ -135,12 +135,16 @@ options:
     default: deny
   purge:
     description:
-      - Whether to remove objects that bear O(marker) and belong to no context of O(contexts).
+      - Whether to remove objects that bear O(marker) and belong to no context of O(contexts), as
+        those of a user who left (C(DELETE authz/resource/{id}), C(authz/policy/{id}),
+        C(authz/permission/{id}), C(groups/{id})).
     type: bool
     default: true
   adopt:
     description:
-      - Whether to take over objects that have the names of ours but not our marker.
+      - Whether to take over objects that have the names of ours but not our marker, which they get
+        then (C(PUT authz/resource/{id}), C(authz/policy/{type}/{id}),
+        C(authz/permission/resource/{id}), C(groups/{id})).
     type: bool
     default: false
 seealso:
