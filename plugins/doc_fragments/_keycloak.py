@@ -31,9 +31,9 @@ options:
     default: master
   auth_client_id:
     description:
-      - Client that logs in (C(client_id)), with the password grant (C(grant_type=password)) or, when
-        O(auth_client_secret) is given without O(auth_username), with the client credentials grant
-        (C(grant_type=client_credentials)).
+      - Client that logs in (C(client_id)), with the password grant (C(grant_type=password)) or,
+        when O(auth_client_secret) is given without O(auth_username), with the client credentials
+        grant (C(grant_type=client_credentials)).
     type: str
     default: admin-cli
   auth_client_secret:

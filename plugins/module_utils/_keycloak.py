@@ -313,9 +313,7 @@ class Keycloak:
         if response.status_code == 200:
             return _http.json_of(response, self._at(doing)).get("result") is True, ""
         said = _http.message_of(response)
-        if response.status_code == 403 or (
-            response.status_code == 400 and "invalid_" in said
-        ):
+        if response.status_code == 403 or (response.status_code == 400 and "invalid_" in said):
             return False, said
         hint = "The token is expired or of another realm." if response.status_code == 401 else ""
         raise _http.failed(response, self._at(doing), hint)
