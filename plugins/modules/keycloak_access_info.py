@@ -81,8 +81,8 @@ options:
         required: true
   contexts:
     description:
-      - Contexts as for M(eoepca.oapip.keycloak_protect), from which checks are made. Users of a
-        context are allowed, users of others and anonymous ones are not.
+      - Contexts as for M(eoepca.oapip.keycloak_protect), from which checks of their paths (C(uris))
+        are made. Users of a context are allowed, users of others and anonymous ones are not.
       - Up to ten contexts, everybody is tried on everything; beyond, each context is tried by its
         own users and by those of the next one. A context with groups or roles is tried by its own
         users.

@@ -153,7 +153,23 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: One user, and a team
+- name: Two users, and a team
+  eoepca.oapip.keycloak_protect:
+    server_url: https://auth.example.org
+    realm: eoepca
+    auth_username: admin
+    auth_password: "{{ keycloak_admin_password }}"
+    client_id: oapip-engine
+    marker: oapip-engine 8e6a1c7e-4c0e-4f0e-9d52-0a9c2f6f6a11
+    contexts:
+      - name: alice
+      - name: bob
+      - name: flood-mapping
+        mode: shared
+        users: [alice, bob]
+        groups: [/hydrology]
+
+- name: Bob has left, his context goes with those that are not listed
   eoepca.oapip.keycloak_protect:
     server_url: https://auth.example.org
     realm: eoepca
@@ -165,10 +181,11 @@ EXAMPLES = r"""
       - name: alice
       - name: flood-mapping
         mode: shared
-        users: [bob]
+        users: [alice]
         groups: [/hydrology]
+    memberships: exact # he goes from the groups of the others too
 
-- name: Five hundred users from a file with a column username
+- name: Five hundred users, named in the first column of a file with a header
   eoepca.oapip.keycloak_protect:
     server_url: https://auth.example.org
     realm: eoepca
@@ -180,7 +197,9 @@ EXAMPLES = r"""
     contexts: "{{ modes | dict2items(key_name='name', value_name='mode') }}"
   vars:
     modes: "{{ dict(names | product(['personal'])) }}"
-    names: "{{ lookup('ansible.builtin.file', 'users.csv').splitlines()[1:] }}"
+    names: "{{ cells | map('trim', ' \"') | select | map('lower') | unique }}"
+    cells: "{{ lines | map('ansible.builtin.regex_replace', '[,;].*') }}"
+    lines: "{{ lookup('ansible.builtin.file', 'users.csv').splitlines()[1:] }}"
 
 - name: Nothing of it is left
   eoepca.oapip.keycloak_protect:
