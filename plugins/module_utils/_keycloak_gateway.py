@@ -46,19 +46,21 @@ class Bearer:
 
         :raises OapipError: as ``ask`` does; or a token that was given has ended.
         """
-        token = self.token
-        try:
-            return ask(token)
-        except OapipError as error:
-            if not _has_ended(error):
-                raise
-            if self._get is None:
-                error.hint = "The token has ended or is of another realm: give a new one."
-                raise
-        with self._lock:  # others may have met the same end
-            if self.token == token:
-                self.token = self._get()
-        return ask(self.token)
+        fresh = False
+        while True:
+            token = self.token
+            try:
+                return ask(token)
+            except OapipError as error:
+                if fresh or not _has_ended(error):
+                    raise
+                if self._get is None:
+                    error.hint = "The token has ended or is of another realm: give a new one."
+                    raise
+            with self._lock:
+                fresh = self.token == token  # else another thread got one, maybe long ago
+                if fresh:
+                    self.token = self._get()
 
     def check_owner(self, username: str, user_id: str) -> None:
         """Check that it is a token of this user: of the id, or of the name.

@@ -83,6 +83,20 @@ def test_a_token_that_has_ended_is_got_anew_once(status: int, reason: str) -> No
     assert len(got) == 3
 
 
+def test_a_token_that_others_got_may_have_ended_too() -> None:
+    got = iter(["first", "fresh"])
+    bearer = Bearer(lambda: next(got))
+
+    def ask(token: str) -> str:
+        if token == "first":
+            bearer.token = "aged"  # got by another thread while the answer was under way
+        if token != "fresh":
+            raise OapipError("asking", "invalid_grant: Invalid bearer token", status=400)
+        return token
+
+    assert bearer.use(ask) == "fresh"
+
+
 def test_a_refusal_is_no_end() -> None:
     def denied(_bearer: str) -> str:
         raise OapipError("asking", "invalid_request: no such audience", status=400)
