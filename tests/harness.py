@@ -150,14 +150,20 @@ class Running:
         self.process.wait()
 
 
-def run_tasks(folder: Path, tasks: Sequence[Mapping[str, Any]], *options: str) -> PlaybookRun:
-    """Run named tasks on localhost, each whether the one before failed or not."""
+def run_tasks(
+    folder: Path, tasks: Sequence[Mapping[str, Any]], *options: str, **keywords: Any
+) -> PlaybookRun:
+    """Run named tasks on localhost, each whether the one before failed or not.
+
+    :param keywords: more keywords of the play.
+    """
     play = {
         "name": "Tasks of a test",
         "hosts": "localhost",
         "connection": "local",
         "gather_facts": False,
         "vars": {"ansible_python_interpreter": sys.executable},
+        **keywords,
         "tasks": [{"ignore_errors": True, **task} for task in tasks],
     }
     playbook = folder / "tasks.yml"

@@ -99,9 +99,14 @@ def options_for(sandbox: Mapping[str, Any], name: str) -> Json:
 
 @contextmanager
 def realm(sandbox: Json) -> Iterator[Realm]:
-    """Create a realm with a random name, remove it afterwards."""
+    """Create a realm with a random name, remove it afterwards.
+
+    Its tokens end after the seconds that the server's record says, where it says so.
+    """
     name = f"test-{secrets.token_hex(4)}"
-    _realms(sandbox, "POST", "", {"realm": name, "enabled": True, **_EVENTS})
+    lifespan = sandbox["keycloak"].get("lifespan")
+    short = {"accessTokenLifespan": lifespan} if lifespan else {}
+    _realms(sandbox, "POST", "", {"realm": name, "enabled": True, **_EVENTS, **short})
     try:
         yield Realm(name, options_for(sandbox, name))
     finally:

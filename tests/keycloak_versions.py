@@ -37,7 +37,7 @@ MAIN = (
 )
 #: Tests by version: 26.4 makes default objects, 24.0 has the older groups API.
 VERSIONS = {"26.4.7": WHOLE, "24.0.5": [*WHOLE, "-k", MAIN]}
-#: Seconds that a token of the admin lives, where it is not a minute: every call sees it expire.
+#: Seconds that a token lives, of the admin or a user: every call sees it expire.
 LIFESPANS = {"26.4.7": 3}
 
 
@@ -55,13 +55,15 @@ def running(version: str, lifespan: int | None, progress: Progress) -> Iterator[
             record = _start(version, state, supervisor)
             if lifespan:
                 _shorten(record, lifespan)
+            whole = {"ca_file": record["ca_file"], "keycloak": {**record, "lifespan": lifespan}}
+            write_private(state / "run" / "sandbox.json", json.dumps(whole))
         try:
             yield state
         finally:
             supervisor.shutdown([])
 
 
-def _start(version: str, state: Path, supervisor: Supervisor) -> dict[str, dict[str, str]]:
+def _start(version: str, state: Path, supervisor: Supervisor) -> dict[str, str]:
     run = state / "run"
     run.mkdir()
     ports = Ports({})
@@ -78,23 +80,19 @@ def _start(version: str, state: Path, supervisor: Supervisor) -> dict[str, dict[
     ca_file, url = authority.pair.certificate, f"https://localhost:{port}"
     health = url if server.parsed(version) < (25,) else f"https://localhost:{management}"
     supervisor.wait("keycloak", lambda: realm.is_ready(health, ca_file), 240)
-    record = {
+    return {
         "url": url,
         "realm": "master",
         "admin_user": ADMIN,
         "admin_password": admin["password"],
         "ca_file": str(ca_file),
     }
-    whole = {"ca_file": str(ca_file), "keycloak": record}
-    write_private(run / "sandbox.json", json.dumps(whole))
-    return {"keycloak": record}
 
 
-def _shorten(record: dict[str, dict[str, str]], seconds: int) -> None:
-    """Let the administrator's tokens end after a few seconds."""
-    server_ = record["keycloak"]
-    login = (server_["url"], server_["admin_user"], server_["admin_password"])
-    admin = realm.Admin(*login, Path(server_["ca_file"]))
+def _shorten(record: dict[str, str], seconds: int) -> None:
+    """Let the administrator's tokens end after a few seconds; the tests do so in their realms."""
+    login = (record["url"], record["admin_user"], record["admin_password"])
+    admin = realm.Admin(*login, Path(record["ca_file"]))
     admin.call("PUT", "/realms/master", {"accessTokenLifespan": seconds})
 
 
@@ -104,7 +102,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("version", nargs="*", help=f"of {', '.join(VERSIONS)}")
-    parser.add_argument("--lifespan", type=int, help="seconds that a token of the admin lives")
+    parser.add_argument("--lifespan", type=int, help="seconds that a token lives")
     options = parser.parse_args()
     newest = fetch.keycloak_version()
     chosen = options.version or ([newest] if options.lifespan else [*VERSIONS])

@@ -281,16 +281,19 @@ class Keycloak:
 
     # ------------------------------------------------------------------ UMA
 
-    def uma_decision(self, client_id: str, token: str, permission: str) -> t.Tuple[bool, str]:
+    def uma_decision(
+        self, client_id: str, token: str, permissions: t.Sequence[str], **form: str
+    ) -> t.Tuple[bool, str]:
         """Ask for the decision that a gateway asks for, with a user's own token.
 
-        :param permission: id of a resource, with ``#scope`` where one is meant.
+        :param permissions: ids of resources, with ``#scope`` where one is meant; one is enough.
+        :param form: more parameters of the request.
         :returns: whether it was granted, and Keycloak's words where not.
         :raises OapipError: an answer that is no decision.
 
         UMA 2.0 Grant, section 3.3.1; ``response_mode=decision`` is Keycloak's.
         """
-        doing = f"asking for the decision on {permission} of client {client_id}"
+        doing = f"asking for the decision on {', '.join(permissions)} of client {client_id}"
         http = _http.session(
             self._params.get("validate_certs") is not False, self._params.get("ca_path")
         )
@@ -306,7 +309,8 @@ class Keycloak:
                 "grant_type": "urn:ietf:params:oauth:grant-type:uma-ticket",
                 "audience": client_id,
                 "response_mode": "decision",
-                "permission": permission,
+                "permission": permissions,
+                **form,
             },
         )
         self.sent += 1

@@ -4,11 +4,11 @@
 
 """Who can reach what: checks, and Keycloak's own decision on each.
 
-Two ways to a decision: the admin evaluation (no token needed), and the request that APISIX's
-authz-keycloak makes with the user's token. An empty answer is never read as a permit: a decision
-needs a result for the very resource that was asked about.
+Two ways to a decision, that share nothing: the admin look-up and evaluation (no token needed), and
+what APISIX's authz-keycloak asks with the user's token (`_keycloak_gateway`). An empty answer is
+never read as a permit: a decision needs a result for the very resource that was asked about.
 
-API: ``authz/resource-server/resource``, ``policy/evaluate``; UMA 2.0 Grant at the token endpoint.
+API: ``authz/resource-server/resource``, ``policy/evaluate``
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from urllib.parse import unquote
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak import Json, Keycloak
 from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_contexts import Access
+from ansible_collections.eoepca.oapip.plugins.module_utils._keycloak_gateway import Bearer, Gateway
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 
 ALLOW, DENY = "allow", "deny"
@@ -109,9 +110,12 @@ def matrix(contexts: t.Sequence[Access]) -> t.List[Check]:
 
 
 class Judge:
-    """Asks for decisions about one client, remembering what it has looked up."""
+    """Asks for decisions about one client, remembering what it has looked up.
 
-    def __init__(self, kc: Keycloak, client_id: str) -> None:
+    :param gateway: asks where there is a token.
+    """
+
+    def __init__(self, kc: Keycloak, client_id: str, gateway: t.Optional[Gateway] = None) -> None:
         client = kc.client(client_id)
         if client is None or not client.get("authorizationServicesEnabled"):
             raise OapipError(
@@ -121,9 +125,10 @@ class Judge:
             )
         self.kc = kc
         self.client_id = client_id
+        self.gateway = gateway
         self.authz = ("clients", client["id"], "authz", "resource-server")
         self.settings = kc.request("GET", *self.authz, doing="reading the resource server")
-        self._users: t.Dict[str, t.Optional[str]] = {}
+        self.users: t.Dict[str, t.Optional[str]] = {}  # their ids
         self._resources: t.Dict[str, t.List[Json]] = {}
 
     def prepare(self, checks: t.Sequence[Check]) -> None:
@@ -134,8 +139,8 @@ class Judge:
         """
         names = sorted({check.user for check in checks if check.user})
         found = self.kc.each(self.kc.user, names)
-        self._users.update({name: user["id"] if user else None for name, user in found})
-        missing = [name for name in names if not self._users[name]]
+        self.users.update({name: user["id"] if user else None for name, user in found})
+        missing = [name for name in names if not self.users[name]]
         if missing:
             raise OapipError(
                 f"evaluating access to client {self.client_id}",
@@ -145,6 +150,8 @@ class Judge:
         self._check_scopes({check.scope for check in checks if check.scope})
         paths = sorted({normalise(check.path) for check in checks})
         self._resources.update(self.kc.each(self._resources_at, paths))
+        if self.gateway:
+            self.gateway.prepare(paths)
 
     def _check_scopes(self, scopes: t.Set[str]) -> None:
         if not scopes or self.kc.ctx.check_mode:
@@ -169,14 +176,19 @@ class Judge:
         )
         return list(found or [])
 
-    def decide(self, check: Check, token: t.Optional[str] = None) -> Decision:
+    def decide(self, check: Check, token: t.Optional[Bearer] = None) -> Decision:
         """Return the decision on a check: by the token where there is one, else by evaluation."""
         path = normalise(check.path)
         resources = self._resources[path]
-        method = "none" if check.user is None else "token" if token else "admin"
-        answer = Decision(check, DENY, method, path, [one["name"] for one in resources])
+        names = {str(one["_id"]): str(one["name"]) for one in resources}
+        answer = Decision(check, DENY, "admin", path, [*names.values()])
         if check.user is None:
-            answer.reason = "without a token the gateway refuses"
+            answer.method, answer.reason = "none", "without a token the gateway refuses"
+            return answer
+        if token and self.gateway:
+            granted, answer.reason, found = self.gateway.decide(path, check.scope, token)
+            answer.method, answer.decision = "token", ALLOW if granted else DENY
+            answer.resources = [names.get(one, one) for one in found]
             return answer
         if not resources:
             if self.settings.get("policyEnforcementMode") != "ENFORCING":
@@ -185,19 +197,10 @@ class Judge:
             answer.reason = f"no resource has this path, the mode is {mode}"
             return answer
         for one in resources:  # any of them that permits is enough
-            if token:
-                self._by_token(answer, one, token)
-            else:
-                self._by_evaluation(answer, one, str(self._users[check.user]))
+            self._by_evaluation(answer, one, str(self.users[check.user]))
             if answer.decision == ALLOW:
                 break
         return answer
-
-    def _by_token(self, answer: Decision, resource: Json, token: str) -> None:
-        scope = answer.check.scope
-        permission = f"{resource['_id']}#{scope}" if scope else resource["_id"]
-        granted, answer.reason = self.kc.uma_decision(self.client_id, token, permission)
-        answer.decision = ALLOW if granted else DENY
 
     def _by_evaluation(self, answer: Decision, resource: Json, user: str) -> None:
         asked: Json = {"_id": resource["_id"], "name": resource["name"]}

@@ -132,7 +132,7 @@ options:
     type: dict
   attributes_mode:
     description:
-      - Whether attributes that O(attributes) does not name are kept (V(merge)) or removed
+      - Whether C(attributes) that O(attributes) does not name are kept (V(merge)) or removed
         (V(exact)). Those that Keycloak or the other options keep stay in any case.
     type: str
     choices: [merge, exact]
@@ -161,7 +161,7 @@ options:
         default: {}
       state:
         description:
-          - Whether the mapper exists.
+          - Whether the mapper is among the C(protocolMappers) of the client.
         type: str
         choices: [present, absent]
         default: present
@@ -196,9 +196,10 @@ options:
     elements: str
   token_clients:
     description:
-      - IDs of other clients that users get tokens from, for use at this one. The scope of
-        O(audience) notes them (attribute C(oapip.token_clients)); it is taken from a client that is
-        no longer among them. Without this option they are left alone.
+      - IDs of other clients that users get tokens from, for use at this one. Each gets the scope of
+        O(audience) as a default one (C(PUT clients/{id}/default-client-scopes/{scope})). The scope
+        notes them (attribute C(oapip.token_clients)); it is taken from a client that is no longer
+        among them. Without this option they are left alone.
     type: list
     elements: str
   marker:
@@ -209,13 +210,14 @@ options:
     type: str
   force:
     description:
-      - Whether to take over or remove a client, or its audience scope, that is not ours.
+      - Whether to take over or remove a client (C(PUT), C(DELETE clients/{id})), or its audience
+        scope, that is not ours.
     type: bool
     default: false
   destroy_authorization:
     description:
-      - Whether O(authorization=false) may destroy all resources, policies and permissions of the
-        client.
+      - Whether O(authorization=false) (C(authorizationServicesEnabled)) may destroy all resources,
+        policies and permissions of the client.
     type: bool
     default: false
 seealso:

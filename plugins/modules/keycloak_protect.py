@@ -60,7 +60,7 @@ options:
     required: true
   contexts:
     description:
-      - All contexts of the client.
+      - All contexts of the client (C(resources) and C(policies) of C(authz/settings)).
     type: list
     elements: dict
     default: []
@@ -143,13 +143,17 @@ options:
     default: deny
   purge:
     description:
-      - Whether to remove objects that bear O(marker) and belong to no context of O(contexts).
+      - Whether to remove objects that bear O(marker) and belong to no context of O(contexts), as
+        those of a user who left (C(DELETE authz/resource/{id}), C(authz/policy/{id}),
+        C(authz/permission/{id}), C(groups/{id})).
     type: bool
     default: true
   adopt:
     description:
-      - Whether to take over objects that have the names of ours but not our marker. A policy or
-        permission of another type than ours is refused all the same (C(type)).
+      - Whether to take over objects that have the names of ours but not our marker, which they get
+        then (C(PUT authz/resource/{id}), C(authz/policy/{type}/{id}),
+        C(authz/permission/resource/{id}), C(groups/{id})). A policy or permission of another type
+        than ours is refused all the same (C(type)).
     type: bool
     default: false
 seealso:
@@ -158,7 +162,23 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: One user, and a team
+- name: Two users, and a team
+  eoepca.oapip.keycloak_protect:
+    server_url: https://auth.example.org
+    realm: eoepca
+    auth_username: admin
+    auth_password: "{{ keycloak_admin_password }}"
+    client_id: oapip-engine
+    marker: oapip-engine 8e6a1c7e-4c0e-4f0e-9d52-0a9c2f6f6a11
+    contexts:
+      - name: alice
+      - name: bob
+      - name: flood-mapping
+        mode: shared
+        users: [alice, bob]
+        groups: [/hydrology]
+
+- name: Bob has left, his context goes with those that are not listed
   eoepca.oapip.keycloak_protect:
     server_url: https://auth.example.org
     realm: eoepca
@@ -170,10 +190,11 @@ EXAMPLES = r"""
       - name: alice
       - name: flood-mapping
         mode: shared
-        users: [bob]
+        users: [alice]
         groups: [/hydrology]
+    memberships: exact # he goes from the groups of the others too
 
-- name: Five hundred users from a file with a column username
+- name: Five hundred users, named in the first column of a file with a header
   eoepca.oapip.keycloak_protect:
     server_url: https://auth.example.org
     realm: eoepca
@@ -185,7 +206,9 @@ EXAMPLES = r"""
     contexts: "{{ modes | dict2items(key_name='name', value_name='mode') }}"
   vars:
     modes: "{{ dict(names | product(['personal'])) }}"
-    names: "{{ lookup('ansible.builtin.file', 'users.csv').splitlines()[1:] }}"
+    names: "{{ cells | map('trim', ' \"') | select | map('lower') | unique }}"
+    cells: "{{ lines | map('ansible.builtin.regex_replace', '[,;].*') }}"
+    lines: "{{ lookup('ansible.builtin.file', 'users.csv').splitlines()[1:] }}"
 
 - name: Nothing of it is left
   eoepca.oapip.keycloak_protect:

@@ -76,7 +76,8 @@ options:
     type: str
   update_password:
     description:
-      - V(on_create) sets the password of a new user only, V(always) sets it on every run.
+      - V(on_create) sets the password of a new user only, V(always) sets it on every run
+        (C(PUT users/{id}/reset-password)).
     type: str
     choices: [on_create, always]
     default: on_create

@@ -35,14 +35,13 @@ def full(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="session")
 def seed(request: pytest.FixtureRequest) -> int:
-    """Return the seed of all random choices; it is printed, so that a failure can be repeated."""
+    """Return the seed of all random choices."""
     given: int | None = request.config.getoption("--seed")
-    chosen = secrets.randbelow(10**6) if given is None else given
-    print(f"\nseed {chosen} (repeat with --seed {chosen})")
-    return chosen
+    return secrets.randbelow(10**6) if given is None else given
 
 
 @pytest.fixture
 def rng(seed: int, request: pytest.FixtureRequest) -> random.Random:
     """Return random numbers of this test's own, the same for the same seed."""
+    print(f"\nseed {seed} (repeat with --seed {seed})")  # with the failure of this very test
     return random.Random(f"{seed} {request.node.name}")

@@ -171,7 +171,7 @@ class Sampler(Meanwhile):
         self.open_files: dict[str, bytes] = {}  # others may read them
         self.files: set[str] = set()
 
-    def run(self) -> None:
+    def go(self) -> None:
         """Look until told to stop, once every 20 ms where the machine allows."""
         began = time.monotonic()
         while not self.over.is_set():

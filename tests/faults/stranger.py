@@ -35,7 +35,7 @@ class Stranger(Meanwhile):
         self.asked = 0
         self.breaches: list[str] = []
 
-    def run(self) -> None:
+    def go(self) -> None:
         """Ask until told to stop."""
         while not self.over.wait(0.1):
             for path in self._paths:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import dump, kill
+from tests.faults.meanwhile import Meanwhile
 
 # A child in a session of its own, and its child: what Ansible's workers and helm are.
 FAMILY = """
@@ -90,3 +91,16 @@ def test_a_tree_dies_whole_across_sessions(family: subprocess.Popen[bytes]) -> N
     kill.kill_tree(family.pid)
     family.wait(10)
     assert kill.outliving(members) == []
+
+
+class Failing(Meanwhile):
+    def go(self) -> None:
+        raise TimeoutError("no answer")
+
+
+def test_what_goes_on_meanwhile_fails_the_block() -> None:
+    with pytest.raises(TimeoutError, match="no answer"), Failing():
+        pass
+    with pytest.raises(ValueError, match="the block's own") as told, Failing():
+        raise ValueError("the block's own")
+    assert "Failing had ended before: TimeoutError('no answer')" in told.value.__notes__
