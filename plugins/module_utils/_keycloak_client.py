@@ -273,7 +273,7 @@ def plan_absent(
     """
     changes: t.List[Change] = []
     audience = current.audience or Audience()
-    if audience.scope and (force or audience.scope["owner"] == (marker or "")):
+    if audience.scope and (force or (marker and audience.scope["owner"] == marker)):
         changes = _keycloak_audience.plan(client_id, audience, Audience())
     if current.client is None:
         return changes

@@ -19,12 +19,14 @@ from hypothesis import strategies as st
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _deploy, _postrender
 from ansible_collections.eoepca.oapip.plugins.module_utils import _release as release
+from ansible_collections.eoepca.oapip.plugins.module_utils import _removal as removal
 from ansible_collections.eoepca.oapip.plugins.module_utils._charts import (
     CHARTS,
     chart_of,
     names,
     refuse_jump,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._contents import Contents
 from ansible_collections.eoepca.oapip.plugins.module_utils._drift import (
     comparable,
     drift,
@@ -215,24 +217,23 @@ def test_a_namespace_that_was_there_is_neither_claimed_nor_deleted() -> None:
     changes = release.plan_present(desired, current, fresh=True)
     wanted = changes[0].payload["metadata"]
     assert wanted["labels"] == {release.OWNER: "zoo-project-dru"}
-    removal, kept = release.plan_absent(
-        desired.settings, CHART, applied(changes, desired, release.Current(there))
+    removed, kept = removal.plan_absent(
+        desired.settings, CHART, applied(changes, desired, release.Current(there)), None
     )
-    assert "Namespace" not in [change.kind for change in removal]
+    assert "Namespace" not in [change.kind for change in removed]
     assert kept == ["Namespace zoo: it was there before"]
 
 
-def test_a_namespace_of_ours_that_holds_others_things_is_kept() -> None:
-    desired = desired_of(settings_of())
-    current = applied(
-        release.plan_present(desired, release.Current(), fresh=True), desired, release.Current()
-    )
-    stranger = {"kind": "Secret", "metadata": {"name": "theirs"}}
-    held = replace(current, objects={**current.objects, ("Secret", "theirs"): stranger})
-    assert release.plan_absent(desired.settings, CHART, current)[1] == []
-    removal, kept = release.plan_absent(desired.settings, CHART, held)
-    assert kept == ["Namespace zoo: it holds Secret theirs, not made by us"]
-    assert "Namespace" not in [change.kind for change in removal]
+def test_all_that_a_plan_makes_is_removed_again() -> None:
+    desired, current = deployed()
+    contents = Contents([*current.objects.values()])
+    removed, kept = removal.plan_absent(desired.settings, CHART, current, contents)
+    assert {(change.kind, change.name) for change in removed} == {
+        ("Release", "zoo-project-dru"),
+        ("Namespace", "zoo"),
+        *current.objects,
+    }
+    assert kept == []
 
 
 def deployed() -> tuple[release.Desired, release.Current]:
