@@ -183,6 +183,8 @@ def _kept(
         return f"{namespace}: it belongs to release {owner}"
     if not made_here(settings, current) or contents is None:
         return f"{namespace}: it was there before"
+    if current.namespace and current.namespace["metadata"].get("deletionTimestamp"):
+        return None
     found = strangers(settings, current, contents, doomed)
     if found:
         more = f" and {len(found) - TOLD} more" if len(found) > TOLD else ""

@@ -300,7 +300,6 @@ from ansible_collections.eoepca.oapip.plugins.module_utils import _argspec, _con
 from ansible_collections.eoepca.oapip.plugins.module_utils import _release as release
 from ansible_collections.eoepca.oapip.plugins.module_utils import _removal as removal
 from ansible_collections.eoepca.oapip.plugins.module_utils._charts import (
-    CHARTS,
     DEFAULT_VERSION,
     chart_of,
     refuse_jump,
@@ -494,9 +493,8 @@ def run(params: Params, ctx: Context) -> Result:
         if params["state"] == "present":
             return _present(params, ctx, settings, kube, deployer)
         current = observe(kube, settings.namespace, settings.release)
-        chart = CHARTS[DEFAULT_VERSION]
-        if current.release:
-            chart = chart_of(current.release.version, allow_untested=True)
+        version = current.release.version if current.release else DEFAULT_VERSION
+        chart = chart_of(version, allow_untested=True)
         held = None
         if removal.made_here(settings, current):
             held = _contents.read(kube, settings.namespace)

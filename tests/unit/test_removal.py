@@ -259,6 +259,12 @@ def test_what_goes_with_the_engine_and_what_every_namespace_has_keep_no_namespac
     assert gone[-1] == "Namespace zoo"
 
 
+def test_a_namespace_that_is_going_already_is_waited_for() -> None:
+    seen = current(OURS)
+    seen.namespace["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"  # type: ignore[index]
+    assert planned(seen, thing("Job", "theirs", "batch/v1"))[0][-1] == "Namespace zoo"
+
+
 def test_what_a_cluster_wide_object_owns_is_not_taken_for_an_orphan() -> None:
     kept = planned(current(OURS), owned("Lease", "theirs", thing("Node", "node-1")))[1]
     assert kept == ["Namespace zoo: it holds Lease theirs, not made by us"]
