@@ -12,6 +12,7 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from ansible_collections.eoepca.oapip.plugins.module_utils._drift import pruning
 from ansible_collections.eoepca.oapip.plugins.module_utils._helm import Helm, Release, revisions
 from ansible_collections.eoepca.oapip.plugins.module_utils._kube import (
     KINDS,
@@ -209,7 +210,10 @@ class Deployer:
             "meta.helm.sh/release-name": self.helm.release,
             "meta.helm.sh/release-namespace": self.namespace,
         }
-        self.kube.apply({**obj, "metadata": meta}, self.namespace, manager="helm")
+        made = self.kube.apply({**obj, "metadata": meta}, self.namespace, manager="helm")
+        more = pruning(made, obj)
+        if more:
+            self.kube.patch(url_for(obj, self.namespace), more, strategic=True)
 
     def absent(self, changes: t.Sequence[Change]) -> None:
         """Delete what the plan says, in its order, and wait until the namespace is gone.

@@ -256,10 +256,21 @@ class Kube:
         query = {"fieldManager": FIELD_MANAGER}
         return self.request("PUT", url_for(obj, namespace), obj, query)
 
-    def patch(self, path: str, body: t.Mapping[str, t.Any], dry_run: bool = False) -> Obj:
-        """JSON merge patch (RFC 7396): null removes a key."""
+    def patch(
+        self,
+        path: str,
+        body: t.Mapping[str, t.Any],
+        dry_run: bool = False,
+        strategic: bool = False,
+    ) -> Obj:
+        """JSON merge patch (RFC 7396): null removes a key.
+
+        With `strategic` a strategic merge patch, which kinds of Kubernetes itself understand:
+        ``$patch: delete`` removes an item of a list.
+        """
         query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
-        return self.request("PATCH", path, body, query, "application/merge-patch+json")
+        kind = "strategic-merge-patch" if strategic else "merge-patch"
+        return self.request("PATCH", path, body, query, f"application/{kind}+json")
 
     def delete(
         self, path: str, propagation: str = "Background", uid: t.Optional[str] = None

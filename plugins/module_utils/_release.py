@@ -16,7 +16,12 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._charts import Chart, Role, names
-from ansible_collections.eoepca.oapip.plugins.module_utils._drift import comparable, drift, scaled
+from ansible_collections.eoepca.oapip.plugins.module_utils._drift import (
+    additions,
+    comparable,
+    drift,
+    scaled,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._helm import Release
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import (
@@ -25,6 +30,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._plan import (
     SECRET,
     Change,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._route import decode
 from ansible_collections.eoepca.oapip.plugins.module_utils._values import (
     MARK,
     Credentials,
@@ -96,7 +102,7 @@ def known_credentials(settings: Settings, current: Current) -> t.Optional[Creden
     broker = plain(current.objects.get(("Secret", settings.name("broker"))))
     database = plain(current.objects.get(("Secret", settings.name("database"))))
     values = current.release.values if current.release else {}
-    if not (broker and database) and current.release is None:
+    if current.release is None and not (broker.get("password") and database.get("password")):
         return None
     broker = {**broker, **_texts(values, "rabbitmq", "auth")}
     database = {
@@ -132,9 +138,9 @@ def _texts(values: t.Mapping[str, t.Any], *path: str) -> t.Dict[str, str]:
 
 
 def plain(secret: t.Optional[Obj]) -> t.Dict[str, str]:
-    """The decoded data of a Secret; empty when there is none."""
-    data = (secret or {}).get("data") or {}
-    return {key: base64.b64decode(value).decode() for key, value in data.items()}
+    """The decoded data of a Secret, without what is no text; empty when there is none."""
+    texts = {key: decode(value) for key, value in ((secret or {}).get("data") or {}).items()}
+    return {key: text for key, text in texts.items() if text is not None}
 
 
 # -- what is wanted ------------------------------------------------------------------------------
@@ -328,7 +334,7 @@ def drift_changes(current: Current) -> t.List[Change]:
             found.append(Change("create", kind, name, None, {"manifest": "recorded"}, obj))
             continue
         wanted = scaled(obj, live)
-        rows = list(drift(live, comparable(wanted)))
+        rows = [*drift(live, comparable(wanted)), *additions(live, wanted)]
         if rows:
             secret_like = kind in ("Secret", "ConfigMap")
             before = {path: SECRET if secret_like else old for path, old, _new in rows}

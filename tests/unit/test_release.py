@@ -28,8 +28,10 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._charts import (
 )
 from ansible_collections.eoepca.oapip.plugins.module_utils._contents import Contents
 from ansible_collections.eoepca.oapip.plugins.module_utils._drift import (
+    additions,
     comparable,
     drift,
+    pruning,
     quantity,
     scaled,
 )
@@ -282,6 +284,21 @@ def test_a_password_changed_in_our_secret_is_put_back(part: str, gone: bool) -> 
     assert change.fields == ([] if gone else ["data.password"])
 
 
+@pytest.mark.parametrize("part", ["broker", "database"])
+def test_a_secret_that_is_no_text_is_put_back(part: str) -> None:
+    desired, current = deployed()
+    key = ("Secret", desired.settings.name(part))
+    objects = dict(current.objects)
+    objects[key] = {**objects[key], "data": {**objects[key]["data"], "password": "//4="}}
+    current = replace(current, objects=objects)
+    assert release.known_credentials(desired.settings, current) == KNOWN
+    (change,) = release.plan_present(desired, current, fresh=False)
+    assert ((change.kind, change.name), change.fields) == (key, ["data.password"])
+    # nothing else tells what it was: both are made anew, not taken from the chart's defaults
+    unfinished = release.Current(current.namespace, objects, [])
+    assert release.known_credentials(desired.settings, unfinished) is None
+
+
 def test_the_users_password_of_the_broker_is_the_one_in_our_secret() -> None:
     given = {"rabbitmq": {"auth": {"password": "theirs"}}}
     assert release.with_values(KNOWN, given).broker_password == "theirs"
@@ -483,10 +500,30 @@ def test_the_engines_policy_leaves_the_broker_out() -> None:
 # -- drift ---------------------------------------------------------------------------------------
 
 
+POD = "spec.template.spec.containers[zoofpm]"
+
+
 @pytest.mark.parametrize(
-    ("live", "wanted"),
-    [("1", "1000m"), ("1Gi", "1024Mi"), (80, "80"), (None, ""), ("500m", "0.5"), (None, None)],
+    "path",
+    [
+        f"{POD}.resources.limits.memory",
+        f"{POD}.resources.requests.nvidia.com/gpu",
+        f"{POD}.env[RAM].valueFrom.resourceFieldRef.divisor",
+        "spec.template.spec.volumes[tmp].emptyDir.sizeLimit",
+        "spec.volumeClaimTemplates[data].spec.resources.requests.storage",
+        "spec.hard.pods",
+        "spec.limits[Container].max.cpu",
+    ],
 )
+@pytest.mark.parametrize(
+    ("live", "wanted"), [("1", "1000m"), ("1Gi", "1024Mi"), ("500m", "0.5"), ("1k", 1000)]
+)
+def test_a_quantity_said_otherwise_is_no_drift(path: str, live: Any, wanted: Any) -> None:
+    assert list(drift(live, wanted, path)) == []
+    assert list(drift("7", wanted, path)) == [(path, "7", wanted)]
+
+
+@pytest.mark.parametrize(("live", "wanted"), [(80, "80"), (None, ""), (None, None), (1000, "1e3")])
 def test_the_same_said_otherwise_is_no_drift(live: Any, wanted: Any) -> None:
     assert list(drift(live, wanted)) == []
 
@@ -494,6 +531,134 @@ def test_the_same_said_otherwise_is_no_drift(live: Any, wanted: Any) -> None:
 @pytest.mark.parametrize(("live", "wanted"), [("1", "2"), (True, "1"), ("a", "b"), (1, False)])
 def test_another_value_is_drift(live: Any, wanted: Any) -> None:
     assert list(drift(live, wanted, "x")) == [("x", live, wanted)]
+
+
+@pytest.mark.parametrize(
+    "path", [f"{POD}.env[X].value", "metadata.labels.version", "data.storage", "spec.storage"]
+)
+@pytest.mark.parametrize(
+    ("live", "wanted"), [("0.10", "0.1"), ("1000", "1k"), ("5432.0", "5432"), ("1Gi", "1024Mi")]
+)
+def test_texts_are_the_same_only_to_the_letter(path: str, live: str, wanted: str) -> None:
+    assert list(drift(live, wanted, path)) == [(path, live, wanted)]
+
+
+# -- what somebody added -------------------------------------------------------------------------
+
+MADE: dict[str, Any] = {
+    "kind": "Deployment",
+    "metadata": {"name": "zoofpm"},
+    "spec": {
+        "template": {
+            "spec": {
+                "containers": [
+                    {"name": "zoofpm", "env": [{"name": "A", "value": "1"}]},
+                    {"name": "bare"},
+                ],
+                "volumes": [{"name": "tmp"}],
+            }
+        }
+    },
+}
+
+
+def grown(manager: str | None, **lists: Any) -> dict[str, Any]:
+    """MADE as it lives, with more in lists of its pod or, as bare_env, of its second container."""
+    live = copy.deepcopy(MADE)
+    pod = live["spec"]["template"]["spec"]
+    owned: dict[str, Any] = {}
+    for name, item in lists.items():
+        part, target, fields = name, pod, owned
+        if name.startswith("bare_"):
+            part, target = name[5:], pod["containers"][1]
+            fields = owned.setdefault("f:containers", {}).setdefault('k:{"name":"bare"}', {})
+        target.setdefault(part, []).append(item)
+        key = "mountPath" if part == "volumeMounts" else "name"
+        fields.setdefault(f"f:{part}", {})[f'k:{{"{key}":"{item[key]}"}}'] = {".": {}}
+    fields = {"f:spec": {"f:template": {"f:spec": owned}}}
+    entries = [{"manager": "other", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+    entries += [{"manager": manager, "fieldsV1": fields}] if manager else []
+    live["metadata"]["managedFields"] = entries
+    return live
+
+
+ADDED: list[tuple[str, Any, str]] = [
+    ("bare_env", {"name": "FOO", "value": "bar"}, "containers[bare].env[FOO]"),
+    ("bare_volumeMounts", {"mountPath": "/x", "name": "t"}, "containers[bare].volumeMounts[/x]"),
+    ("containers", {"name": "miner", "image": "x"}, "containers[miner]"),
+    ("initContainers", {"name": "first", "image": "x"}, "initContainers[first]"),
+    ("volumes", {"name": "more", "emptyDir": {}}, "volumes[more]"),
+]
+
+
+@pytest.mark.parametrize(("part", "item", "path"), ADDED, ids=[row[0] for row in ADDED])
+def test_what_somebody_added_to_a_pod_is_drift_and_is_taken_away(
+    part: str, item: Any, path: str
+) -> None:
+    live = grown("kubectl-set", **{part: item})
+    assert list(drift(live, MADE)) == []
+    found = list(additions(live, MADE))
+    assert found == [(f"spec.template.spec.{path}", "added by kubectl-set", None)]
+    patch = pruning(live, MADE)
+    assert patch is not None
+    key = "mountPath" if part == "bare_volumeMounts" else "name"
+    gone = {key: item[key], "$patch": "delete"}
+    pod: dict[str, Any] = {part: [gone]}
+    if part.startswith("bare_"):
+        pod = {"containers": [{"name": "bare", part[5:]: [gone]}]}
+    assert patch == {"spec": {"template": {"spec": pod}}}
+
+
+def test_one_patch_takes_all_away_that_was_added() -> None:
+    lists = {part: item for part, item, _path in ADDED}
+    patch = pruning(grown("kubectl-edit", **lists), MADE)
+    assert patch is not None
+    pod = patch["spec"]["template"]["spec"]
+    assert {name: len(rows) for name, rows in pod.items()} == {
+        "containers": 2,
+        "initContainers": 1,
+        "volumes": 1,
+    }
+    bare = next(row for row in pod["containers"] if row["name"] == "bare")
+    assert {name: len(rows) for name, rows in bare.items() if name != "name"} == {
+        "env": 1,
+        "volumeMounts": 1,
+    }
+
+
+@pytest.mark.parametrize("manager", ["helm", "eoepca.oapip", "Reloader"])
+def test_what_came_with_a_write_of_ours_or_an_injectors_is_no_drift(manager: str) -> None:
+    """An admission webhook adds in the name of whoever writes: taken away, it would come back."""
+    live = grown(manager, **{part: item for part, item, _path in ADDED})
+    assert list(additions(live, MADE)) == []
+    assert pruning(live, MADE) is None
+
+
+def test_an_addition_that_nobody_owns_is_drift() -> None:
+    live = grown(None, bare_env={"name": "FOO", "value": "bar"})
+    assert [row[1] for row in additions(live, MADE)] == ["added by somebody"]
+
+
+@pytest.mark.parametrize("kind", ["Service", "ConfigMap"])
+def test_only_pods_are_looked_through_for_additions(kind: str) -> None:
+    live = {"kind": kind, "metadata": {"name": "x"}, "spec": {"ports": [{"name": "y"}]}}
+    assert list(additions(live, {**live, "spec": {}})) == []
+
+
+def test_an_added_variable_is_a_change_without_its_value() -> None:
+    desired, current = deployed()
+    manifest = "---\n" + json.dumps({**MADE, "apiVersion": "apps/v1"})
+    live = grown("kubectl-set", bare_env={"name": "FOO", "value": "hush"})
+    live["spec"]["replicas"] = 1
+    done = replace(current.releases[0], manifest=manifest)
+    objects = {**current.objects, ("Deployment", "zoofpm"): live}
+    now = replace(current, objects=objects, releases=[done])
+    (change,) = release.plan_present(desired, now, fresh=False)
+    assert change.fields == ["spec.template.spec.containers[bare].env[FOO]"]
+    assert "hush" not in json.dumps([change.before, change.after])
+
+
+# -- more or other entries -----------------------------------------------------------------------
 
 
 def test_what_others_add_is_no_drift_and_what_they_change_is() -> None:
