@@ -229,12 +229,14 @@ class Deployer:
         if not any(change.kind == "Namespace" for change in changes):
             return
         path = url_of("Namespace", None, self.namespace)
+        deadline = Deadline(self.wait_timeout)
+        kube = self.kube.until(deadline)
 
         def gone() -> t.Tuple[bool, t.Optional[Obj]]:
-            live = self.kube.get(path)
+            live = kube.get(path)
             return live is None, live
 
-        done, last = poll(gone, Deadline(self.wait_timeout), smallest=0.5, largest=5.0)
+        done, last = poll(gone, deadline, smallest=0.5, largest=5.0)
         if not done:
             notes = ((last or {}).get("status") or {}).get("conditions") or []
             said = "; ".join(item.get("message", "") for item in notes if item["status"] == "True")
