@@ -65,7 +65,8 @@ def read(kube: Kube, namespace: str) -> Contents:
     :raises OapipError: no answer, or the credentials were not accepted.
     """
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        versions = ["v1", *_versions(kube.get("/apis") or {})]
+        groups, hidden = _ask(kube, "/apis", "the API groups")
+        versions = ["v1", *_versions(groups or {})]
         known = list(pool.map(lambda version: _ask(kube, _root(version), version), versions))
         resources = list(_resources(zip(versions, (answer for answer, _unknown in known))))
 
@@ -81,7 +82,8 @@ def read(kube: Kube, namespace: str) -> Contents:
             kinds.add((one.group, one.kind))
         rows = (answer or {}).get("items") or []
         objects += [{**item, "apiVersion": one.version, "kind": one.kind} for item in rows]
-    return Contents(objects, [said for _answer, said in (*known, *found) if said], kinds)
+    unread = [said for said in (hidden, *(said for _answer, said in (*known, *found))) if said]
+    return Contents(objects, unread, kinds)
 
 
 def _root(version: str) -> str:

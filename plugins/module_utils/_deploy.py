@@ -127,7 +127,9 @@ class Deployer:
             for change in changes:
                 if change.kind == "Release":
                     self._upgrade(desired, current, chart_ref, repo)
-                    self.rollout(self._workloads(self._newest()))
+                    newest = self._newest()
+                    self._prune(newest)
+                    self.rollout(self._workloads(newest))
                 else:
                     self._write([change])
         except OapipError as error:
@@ -211,7 +213,17 @@ class Deployer:
             "meta.helm.sh/release-namespace": self.namespace,
         }
         made = self.kube.apply({**obj, "metadata": meta}, self.namespace, manager="helm")
-        more = pruning(made, obj)
+        self._take_away(made, obj)
+
+    def _prune(self, release: t.Optional[Release]) -> None:
+        """Take away what was added to the workloads: Helm leaves what others own."""
+        for obj in release.objects if release else []:
+            if obj["kind"] in WORKLOADS:
+                live = self.kube.get(url_for(obj, self.namespace))
+                self._take_away({**(live or obj), "kind": obj["kind"]}, obj)
+
+    def _take_away(self, live: Obj, obj: Obj) -> None:
+        more = pruning(live, obj)
         if more:
             self.kube.patch(url_for(obj, self.namespace), more, strategic=True)
 

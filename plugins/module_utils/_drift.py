@@ -25,8 +25,8 @@ SCALED = ("Deployment", "StatefulSet")
 AUTOSCALERS = ("kube-controller-manager", "keda")
 """Field managers who change the number of replicas for a living."""
 MACHINES = ("helm", "eoepca.oapip", "kube-controller-manager", "Reloader")
-"""Field managers whose additions to a pod template stay: a webhook adds in the name of whoever
-writes, and Stakater's Reloader restarts pods with a variable of its own."""
+"""Field managers whose additions to a pod template stay: what was written with the chart or by us,
+and the variable with which Stakater's Reloader restarts pods."""
 POD_LISTS = {"containers": "name", "initContainers": "name", "volumes": "name"}
 CONTAINER_LISTS = {"env": "name", "volumeMounts": "mountPath"}
 """Lists in which an addition is drift, and by which member the server tells their items apart."""
@@ -131,7 +131,11 @@ def _has(item: t.Any, key: str) -> bool:
 
 
 def additions(live: Obj, wanted: Obj) -> t.Iterator[t.Tuple[str, str, None]]:
-    """Yield (dotted path, who added it, None) for what a pod template has beside its manifest."""
+    """Yield (dotted path, who added it, None) for what a pod template has beside its manifest.
+
+    Only what ``managedFields`` says that somebody wrote: what nobody owns was put there by an
+    admission webhook, which would do so again.
+    """
     for path, manager, _part, _item in _added(live, wanted):
         yield path, f"added by {manager}", None
 
@@ -201,8 +205,8 @@ def _more(
             continue
         member = _member(key, item)
         managers = [who for who, fields in owners if member in (fields.get(f"f:{part}") or {})]
-        if not any(who.startswith(MACHINES) for who in managers):
-            yield item, managers[0] if managers else "somebody"
+        if managers and not any(who.startswith(MACHINES) for who in managers):
+            yield item, managers[0]
 
 
 def _member(key: str, value: str) -> str:

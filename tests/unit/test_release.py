@@ -43,7 +43,9 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._helm import (
     locate,
     revisions,
 )
-from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
 from ansible_collections.eoepca.oapip.plugins.module_utils._rollout import container_trouble, ready
 from ansible_collections.eoepca.oapip.plugins.module_utils._values import (
     MARK,
@@ -627,16 +629,15 @@ def test_one_patch_takes_all_away_that_was_added() -> None:
 
 
 @pytest.mark.parametrize("manager", ["helm", "eoepca.oapip", "Reloader"])
-def test_what_came_with_a_write_of_ours_or_an_injectors_is_no_drift(manager: str) -> None:
-    """An admission webhook adds in the name of whoever writes: taken away, it would come back."""
+def test_what_came_with_the_chart_or_a_known_tool_is_no_drift(manager: str) -> None:
     live = grown(manager, **{part: item for part, item, _path in ADDED})
     assert list(additions(live, MADE)) == []
     assert pruning(live, MADE) is None
 
 
-def test_an_addition_that_nobody_owns_is_drift() -> None:
+def test_an_addition_that_nobody_owns_is_a_webhooks_and_would_come_back() -> None:
     live = grown(None, bare_env={"name": "FOO", "value": "bar"})
-    assert [row[1] for row in additions(live, MADE)] == ["added by somebody"]
+    assert list(additions(live, MADE)) == []
 
 
 @pytest.mark.parametrize("kind", ["Service", "ConfigMap"])
@@ -902,3 +903,35 @@ def test_a_failure_of_helm_names_the_server_and_whose_it_is(
     assert "uninstalling Helm release zoo over the Kubernetes API at https://api:6443: " in told
     assert "hush" not in told
     assert "<html" not in told
+
+
+def test_an_upgrade_takes_away_what_was_added_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Helm keeps what others own: the next run would find it."""
+    patched: list[Any] = []
+    live = {**grown("kubectl-set", bare_env={"name": "FOO", "value": "x"}), "kind": None}
+
+    class Cluster(Kube):
+        def __init__(self) -> None:
+            pass
+
+        def get(self, *_args: Any, **_query: Any) -> Any:
+            return {name: part for name, part in live.items() if name != "kind"}
+
+        def patch(self, path: str, body: Any, *_how: Any, **how: Any) -> Any:
+            patched.append((path, body, how))
+            return {}
+
+    class Program(Helm):
+        def upgrade(self, *_args: Any) -> None:
+            pass
+
+    made = json.dumps({**MADE, "apiVersion": "apps/v1"})
+    desired, current = deployed()
+    deployer = _deploy.Deployer(Cluster(), Program("zoo", "zoo"), Context(), "zoo", 5)
+    monkeypatch.setattr(deployer, "_newest", lambda: replace(current.releases[0], manifest=made))
+    monkeypatch.setattr(deployer, "rollout", lambda _names: {})
+    deployer.present([Change("update", "Release", "zoo")], desired, current, "chart", None)
+    ((path, body, how),) = patched
+    assert path == "/apis/apps/v1/namespaces/zoo/deployments/zoofpm"
+    assert how == {"strategic": True}
+    assert "FOO" in json.dumps(body)
