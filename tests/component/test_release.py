@@ -112,6 +112,11 @@ class Engine:
         command += ["--kubeconfig", self.cluster["admin_kubeconfig"]]
         subprocess.run(command, check=True, capture_output=True)
 
+    def kubectl(self, *args: str) -> None:
+        program = Path(self.options["helm_binary"]).with_name("kubectl")
+        command = [program, "--kubeconfig", self.cluster["admin_kubeconfig"], *args]
+        subprocess.run([*command, "-n", self.namespace], check=True, capture_output=True)
+
     def clear(self) -> None:
         self.kube.delete(url_of("Namespace", None, self.namespace))
         self.kube.delete(url_of("ClusterRoleBinding", None, f"{self.name}-processing"))
@@ -247,6 +252,47 @@ def test_what_others_add_is_left_alone(shared: Engine) -> None:
     path = url_of("Deployment", shared.namespace, f"{shared.name}-zookernel")
     shared.kube.patch(path, {"metadata": {"annotations": {"other": "tool"}}})
     assert shared.run()["changes"] == []
+
+
+def test_what_somebody_adds_to_the_pods_is_taken_away(shared: Engine) -> None:
+    shared.run()
+    name = shared.name
+    more = ("STRANGER=0.10", "DEFAULT_MAX_RAM=1Ki")
+    shared.kubectl("set", "env", f"deployment/{name}-zoofpm", "-c", "zoofpm", *more)
+    shared.kubectl("set", "env", f"deployment/{name}-kubeproxy", "STRANGER=1")
+    path = "/spec/template/spec/containers/-"
+    item = {"op": "add", "path": path, "value": {"name": "stranger", "image": "stranger:1"}}
+    patch = json.dumps([item])
+    shared.kubectl("patch", f"statefulset/{name}-postgresql", "--type", "json", "-p", patch)
+    pod = "spec.template.spec.containers"
+    done = shared.settle()
+    assert {(item["kind"], item["name"], *item["fields"]) for item in done["changes"]} == {
+        ("Deployment", f"{name}-kubeproxy", f"{pod}[{name}-kubeproxy].env[STRANGER]"),
+        (
+            "Deployment",
+            f"{name}-zoofpm",
+            f"{pod}[zoofpm].env[DEFAULT_MAX_RAM].value",
+            f"{pod}[zoofpm].env[STRANGER]",
+        ),
+        ("StatefulSet", f"{name}-postgresql", f"{pod}[stranger]"),
+    }
+    assert "STRANGER" not in json.dumps(shared.pod_of("zoofpm"))
+    # an upgrade at the same time leaves nothing for the next run, either
+    shared.kubectl("set", "env", f"deployment/{name}-zookernel", "STRANGER=1")
+    shared.settle(values={"workflow": {"defaultMaxRam": "3072"}})
+    assert "STRANGER" not in json.dumps(shared.pod_of("zookernel"))
+
+
+def test_a_password_that_is_no_text_is_put_back(shared: Engine) -> None:
+    shared.run()
+    names = [f"{shared.name}-oapip-{part}" for part in ("broker", "database")]
+    for name in names:
+        path = url_of("Secret", shared.namespace, name)
+        shared.kube.patch(path, {"data": {"password": base64.b64encode(b"\xff\xfe").decode()}})
+    done = shared.settle()
+    assert [(item["name"], item["fields"]) for item in done["changes"]] == [
+        (name, ["data.password"]) for name in names
+    ]
 
 
 @pytest.mark.parametrize("part", ["zookernel", "rabbitmq"])
