@@ -69,6 +69,8 @@ class Chart:
     """Kind and name of everything that must be ready."""
     fixed: t.Mapping[str, t.Any]
     """Values that are set whatever the user asks."""
+    claims: t.Mapping[str, t.Tuple[str, ...]]
+    """Names of the templates of claims, by the part whose StatefulSet has them."""
     pull_secrets_missing: t.Tuple[t.Tuple[str, str], ...] = ()
     """Workloads to which ``imagePullSecrets`` does not reach."""
     service: str = "{release}-service"
@@ -132,6 +134,7 @@ _V0_10_3 = Chart(
     doors=_DOORS,
     workloads=_WORKLOADS,
     fixed={"ingress": {"enabled": False}, "documentation": {"enabled": False}},
+    claims={"postgresql": ("postgresql-data",), "rabbitmq": ("data",)},
     pull_secrets_missing=(("StatefulSet", "{fullname}-rabbitmq"),),
 )
 
@@ -173,6 +176,7 @@ CHARTS: t.Mapping[str, Chart] = {
                 ("postgresql", "primary", "persistence", "storageClass"),
                 ("rabbitmq", "persistence", "storageClass"),
             ),
+            claims={"postgresql": ("data",), "rabbitmq": ("data",)},
             parts={
                 **_PARTS,
                 "postgresql": Role(

@@ -12,6 +12,7 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from ansible_collections.eoepca.oapip.plugins.module_utils._drift import pruning
 from ansible_collections.eoepca.oapip.plugins.module_utils._helm import Helm, Release, revisions
 from ansible_collections.eoepca.oapip.plugins.module_utils._kube import (
     KINDS,
@@ -126,7 +127,9 @@ class Deployer:
             for change in changes:
                 if change.kind == "Release":
                     self._upgrade(desired, current, chart_ref, repo)
-                    self.rollout(self._workloads(self._newest()))
+                    newest = self._newest()
+                    self._prune(newest)
+                    self.rollout(self._workloads(newest))
                 else:
                     self._write([change])
         except OapipError as error:
@@ -209,7 +212,20 @@ class Deployer:
             "meta.helm.sh/release-name": self.helm.release,
             "meta.helm.sh/release-namespace": self.namespace,
         }
-        self.kube.apply({**obj, "metadata": meta}, self.namespace, manager="helm")
+        made = self.kube.apply({**obj, "metadata": meta}, self.namespace, manager="helm")
+        self._take_away(made, obj)
+
+    def _prune(self, release: t.Optional[Release]) -> None:
+        """Take away what was added to the workloads: Helm leaves what others own."""
+        for obj in release.objects if release else []:
+            if obj["kind"] in WORKLOADS:
+                live = self.kube.get(url_for(obj, self.namespace))
+                self._take_away({**(live or obj), "kind": obj["kind"]}, obj)
+
+    def _take_away(self, live: Obj, obj: Obj) -> None:
+        more = pruning(live, obj)
+        if more:
+            self.kube.patch(url_for(obj, self.namespace), more, strategic=True)
 
     def absent(self, changes: t.Sequence[Change]) -> None:
         """Delete what the plan says, in its order, and wait until the namespace is gone.
@@ -225,12 +241,14 @@ class Deployer:
         if not any(change.kind == "Namespace" for change in changes):
             return
         path = url_of("Namespace", None, self.namespace)
+        deadline = Deadline(self.wait_timeout)
+        kube = self.kube.until(deadline)
 
         def gone() -> t.Tuple[bool, t.Optional[Obj]]:
-            live = self.kube.get(path)
+            live = kube.get(path)
             return live is None, live
 
-        done, last = poll(gone, Deadline(self.wait_timeout), smallest=0.5, largest=5.0)
+        done, last = poll(gone, deadline, smallest=0.5, largest=5.0)
         if not done:
             notes = ((last or {}).get("status") or {}).get("conditions") or []
             said = "; ".join(item.get("message", "") for item in notes if item["status"] == "True")

@@ -5,12 +5,14 @@
 """Whether a live object still is what its manifest says: pure.
 
 The manifest is compared with the part of the live object that it speaks of. What the server adds
-(defaults, status) and what others add beside it is no drift; quantities are compared as numbers.
+(defaults, status) and what others add beside it (labels, annotations) is no drift; quantities are
+compared as numbers. What somebody adds to the pods of a workload is drift (see `additions`).
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import re
 import typing as t
 from decimal import Decimal
@@ -22,6 +24,16 @@ ATOMIC = frozenset({"selector", "nodeSelector", "subjects"})
 SCALED = ("Deployment", "StatefulSet")
 AUTOSCALERS = ("kube-controller-manager", "keda")
 """Field managers who change the number of replicas for a living."""
+MACHINES = ("helm", "eoepca.oapip", "kube-controller-manager", "Reloader")
+"""Field managers whose additions to a pod template stay: what was written with the chart or by us,
+and the variable with which Stakater's Reloader restarts pods."""
+POD_LISTS = {"containers": "name", "initContainers": "name", "volumes": "name"}
+CONTAINER_LISTS = {"env": "name", "volumeMounts": "mountPath"}
+"""Lists in which an addition is drift, and by which member the server tells their items apart."""
+QUANTITIES = re.compile(
+    r"\.resources\.(limits|requests)\.|\.(sizeLimit|divisor)\Z|\Aspec\.(hard|limits|capacity)\b"
+)
+"""Paths of quantities: the server writes these in a form of its own, other texts as they are."""
 _QUANTITY = re.compile(r"^([+-]?[0-9.]+)([eE][+-]?[0-9]+|[EPTGMk]i?|Ki|[num])?$")
 _FACTOR = {
     **{unit: Decimal(1000) ** power for power, unit in enumerate(["", "k", "M", "G", "T", "P"])},
@@ -54,11 +66,13 @@ def quantity(value: t.Any) -> t.Optional[Decimal]:
         return None
 
 
-def same(live: t.Any, wanted: t.Any) -> bool:
+def same(live: t.Any, wanted: t.Any, path: str = "") -> bool:
     """Whether two scalars mean the same to the API server."""
     if live == wanted or (live is None and wanted in ("", {}, [], False, 0)):
         return True
     if isinstance(live, bool) or isinstance(wanted, bool):
+        return False
+    if isinstance(live, str) and isinstance(wanted, str) and not QUANTITIES.search(path):
         return False
     numbers = quantity(live), quantity(wanted)
     return numbers[0] is not None and numbers[0] == numbers[1]
@@ -80,7 +94,7 @@ def drift(live: t.Any, wanted: t.Any, path: str = "") -> t.Iterator[t.Tuple[str,
             yield from drift(live.get(key), value, f"{path}.{key}" if path else str(key))
     elif isinstance(wanted, list) and isinstance(live, list):
         yield from _items(live, wanted, path)
-    elif not same(live, wanted):
+    elif not same(live, wanted, path):
         yield path, live, wanted
 
 
@@ -111,6 +125,99 @@ def _tells_apart(items: t.List[t.Any], key: str) -> bool:
 
 def _has(item: t.Any, key: str) -> bool:
     return isinstance(item, t.Mapping) and isinstance(item.get(key), (str, int))
+
+
+# -- what somebody added -------------------------------------------------------------------------
+
+
+def additions(live: Obj, wanted: Obj) -> t.Iterator[t.Tuple[str, str, None]]:
+    """Yield (dotted path, who added it, None) for what a pod template has beside its manifest.
+
+    Only what ``managedFields`` says that somebody wrote: what nobody owns was put there by an
+    admission webhook, which would do so again.
+    """
+    for path, manager, _part, _item in _added(live, wanted):
+        yield path, f"added by {manager}", None
+
+
+def pruning(live: Obj, wanted: Obj) -> t.Optional[t.Dict[str, t.Any]]:
+    """The strategic merge patch that takes the additions away; None where there are none.
+
+    An apply leaves what others added, and a PUT would race with the controller's status.
+    https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/
+    """
+    pod: t.Dict[str, t.Any] = {}
+    for _path, _manager, (part, container, where), item in _added(live, wanted):
+        target = pod
+        if container:
+            rows = pod.setdefault(where, [])
+            target = next((row for row in rows if row["name"] == container), {})
+            if not target:
+                target["name"] = container
+                rows.append(target)
+        target.setdefault(part, []).append({**item, "$patch": "delete"})
+    return {"spec": {"template": {"spec": pod}}} if pod else None
+
+
+_Place = t.Tuple[str, str, str]
+"""A list, the container that has it and the list of that container; both empty for the pod's."""
+
+
+def _added(live: Obj, wanted: Obj) -> t.Iterator[t.Tuple[str, str, _Place, t.Dict[str, t.Any]]]:
+    """Yield path, manager, place and key of each addition that no machine made."""
+    if live.get("kind") not in SCALED:
+        return
+    have, made = (_at(obj, "spec", "template", "spec") for obj in (live, wanted))
+    owners = [
+        (str(entry.get("manager")), _at(entry, "fieldsV1", "f:spec", "f:template", "f:spec"))
+        for entry in live["metadata"].get("managedFields") or []
+    ]
+    base = "spec.template.spec"
+    for part, key in POD_LISTS.items():
+        for item, manager in _more(have.get(part), made.get(part), part, key, owners):
+            yield f"{base}.{part}[{item}]", manager, (part, "", ""), {key: item}
+    for where in ("containers", "initContainers"):
+        twins = {one["name"]: one for one in made.get(where) or []}
+        for one in have.get(where) or []:
+            name = one["name"]
+            if name not in twins:
+                continue
+            inside = [(who, _at(f, f"f:{where}", _member("name", name))) for who, f in owners]
+            for part, key in CONTAINER_LISTS.items():
+                rows = one.get(part), twins[name].get(part)
+                for item, manager in _more(*rows, part, key, inside):
+                    path = f"{base}.{where}[{name}].{part}[{item}]"
+                    yield path, manager, (part, name, where), {key: item}
+
+
+def _more(
+    live: t.Optional[t.Sequence[Obj]],
+    wanted: t.Optional[t.Sequence[Obj]],
+    part: str,
+    key: str,
+    owners: t.Sequence[t.Tuple[str, Obj]],
+) -> t.Iterator[t.Tuple[str, str]]:
+    """Yield the keys of the items that are only in the first list, and who added them."""
+    known = {one.get(key) for one in wanted or []}
+    for one in live or []:
+        item = one[key]
+        if item in known:
+            continue
+        member = _member(key, item)
+        managers = [who for who, fields in owners if member in (fields.get(f"f:{part}") or {})]
+        if managers and not any(who.startswith(MACHINES) for who in managers):
+            yield item, managers[0]
+
+
+def _member(key: str, value: str) -> str:
+    """An item of a list in managedFields: https://kubernetes.io/docs/reference/using-api/server-side-apply/"""
+    return "k:" + json.dumps({key: value}, separators=(",", ":"), ensure_ascii=False)
+
+
+def _at(obj: t.Any, *path: str) -> Obj:
+    for key in path:
+        obj = (obj or {}).get(key)
+    return obj or {}
 
 
 def scaled(obj: Obj, live: Obj) -> Obj:

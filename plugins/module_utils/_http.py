@@ -80,6 +80,7 @@ class Attempts:
     :param repeatable: sending it twice does the same as sending it once.
     :param seconds: no attempt begins later than this after the first one.
     :param transient: statuses that may pass by themselves.
+    :param within: no attempt begins after this deadline, either.
     """
 
     def __init__(
@@ -87,10 +88,12 @@ class Attempts:
         repeatable: bool,
         seconds: float = RETRY_SECONDS,
         transient: t.AbstractSet[int] = TRANSIENT,
+        within: t.Optional[Deadline] = None,
     ) -> None:
         self.repeatable = repeatable
         self.transient = transient
-        self.deadline = Deadline(seconds)
+        outer = within or Deadline(seconds)
+        self.deadline = Deadline(min(seconds, outer.left), outer.clock)
         self.count = 0
 
     def again(

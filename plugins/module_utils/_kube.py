@@ -16,6 +16,7 @@ Everything is a path: ``url_of(kind, namespace, name)`` builds it from one table
     kube.delete(path)                               # False when it was not there
     for event in kube.watch(path, resource_version=v, seconds=60): event.type, event.object
     kube.request("POST", path, body)                   # anything else, decoded JSON
+    kube.until(deadline).get(path)                     # for waits: no request outlives the deadline
 
 Only 404 means absent. Every other failure is an `OapipError` with the act, the object, the status
 (None when no answer came) and the server's own message. What is the same when it is sent twice (all
@@ -30,6 +31,7 @@ API: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
+import copy
 import json
 import typing as t
 from urllib.parse import quote, urlencode
@@ -41,6 +43,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._http import (
     root_cause,
 )
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
 
 try:
     import urllib3
@@ -52,6 +55,8 @@ Obj = t.Dict[str, t.Any]  # a Kubernetes object as decoded JSON
 FIELD_MANAGER = "eoepca.oapip"
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
+LAST_LOOK = 2.0
+"""Seconds that a request may take which begins at the end of its deadline."""
 PAGE = 500
 PASSING = TRANSIENT | {500}
 """Statuses that may pass by themselves: a webhook that is not up yet is told as 500."""
@@ -141,6 +146,8 @@ class Event(t.NamedTuple):
 class Kube:
     """Requests to one API server over one connection pool."""
 
+    _deadline: t.Optional[Deadline] = None
+
     def __init__(self, client: t.Any) -> None:
         self._client = client
         self.host: str = client.configuration.host.rstrip("/")
@@ -149,6 +156,12 @@ class Kube:
     def connect(cls, kubeconfig: t.Optional[str] = None, context: t.Optional[str] = None) -> Kube:
         """Load the configuration as kubectl does; without any, the one of the pod we run in."""
         return cls(_kubeconfig.client(kubeconfig, context))
+
+    def until(self, deadline: Deadline) -> Kube:
+        """The same server and pool, where no request or its repetition outlives a deadline."""
+        bound = copy.copy(self)
+        bound._deadline = deadline
+        return bound
 
     def close(self) -> None:
         self._client.rest_client.pool_manager.clear()
@@ -256,10 +269,21 @@ class Kube:
         query = {"fieldManager": FIELD_MANAGER}
         return self.request("PUT", url_for(obj, namespace), obj, query)
 
-    def patch(self, path: str, body: t.Mapping[str, t.Any], dry_run: bool = False) -> Obj:
-        """JSON merge patch (RFC 7396): null removes a key."""
+    def patch(
+        self,
+        path: str,
+        body: t.Mapping[str, t.Any],
+        dry_run: bool = False,
+        strategic: bool = False,
+    ) -> Obj:
+        """JSON merge patch (RFC 7396): null removes a key.
+
+        With `strategic` a strategic merge patch, which kinds of Kubernetes itself understand:
+        ``$patch: delete`` removes an item of a list.
+        """
         query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
-        return self.request("PATCH", path, body, query, "application/merge-patch+json")
+        kind = "strategic-merge-patch" if strategic else "merge-patch"
+        return self.request("PATCH", path, body, query, f"application/{kind}+json")
 
     def delete(
         self, path: str, propagation: str = "Background", uid: t.Optional[str] = None
@@ -292,7 +316,7 @@ class Kube:
         With `repeat` also a POST is: one that stores nothing, like a review.
         """
         harmless = repeat or method != "POST" or "dryRun" in (query or {})
-        attempts = Attempts(harmless, transient=PASSING)
+        attempts = Attempts(harmless, transient=PASSING, within=self._deadline)
         while True:
             try:
                 answer = self._send(method, path, query, body, content_type)
@@ -338,7 +362,7 @@ class Kube:
         query: t.Optional[t.Mapping[str, str]],
         body: t.Optional[t.Mapping[str, t.Any]],
         content_type: str,
-        read_seconds: float = READ_SECONDS,
+        read_seconds: t.Optional[float] = None,
     ) -> t.Any:
         headers = {"Accept": "application/json", "User-Agent": "eoepca.oapip"}
         for setting in self._client.configuration.auth_settings().values():
@@ -351,10 +375,15 @@ class Kube:
             f"{self.host}{path}{'?' + urlencode(query) if query else ''}",
             body=None if body is None else json.dumps(body).encode(),
             headers=headers,
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
+            timeout=self._timeout(read_seconds),
             retries=False,
             preload_content=False,
         )
+
+    def _timeout(self, read_seconds: t.Optional[float]) -> t.Any:
+        connect, read = CONNECT_SECONDS, READ_SECONDS if read_seconds is None else read_seconds
+        left = None if self._deadline is None else max(self._deadline.left, LAST_LOOK)
+        return urllib3.Timeout(total=left, connect=connect, read=read)
 
 
 _ACTS = {"GET": "reading", "POST": "creating", "PATCH": "applying", "PUT": "replacing"}

@@ -154,6 +154,26 @@ def told(lease: Obj) -> str:
     )
 
 
+def _look(kube: Kube, path: str, last: t.Optional[Obj], deadline: Deadline) -> t.Optional[Obj]:
+    """Read the Lease; where the time is up and nobody answers, what was seen last stands."""
+    try:
+        return kube.get(path)
+    except OapipError:
+        if last is None or not deadline.over:
+            raise
+        return last
+
+
+def _held(doing: str, lease: Obj, claim: Claim) -> OapipError:
+    spec = lease["spec"]
+    hint = (
+        "Wait for that run to end, or raise wait. If it is gone: kubectl -n "
+        f"{claim.namespace} delete lease {claim.name}"
+    )
+    extra = {"held_by": spec.get("holderIdentity"), "since": spec.get("acquireTime")}
+    return OapipError(doing, f"{told(lease)} holds it", hint, extra=extra)
+
+
 def acquire(
     kube: Kube, claim: Claim, deadline: Deadline, ctx: Context
 ) -> t.Tuple[Obj, t.Optional[str]]:
@@ -164,8 +184,10 @@ def acquire(
     path = url_of("Lease", claim.namespace, claim.name)
     doing = f"taking the lock {claim.namespace}/{claim.name}"
     said = ""
+    lease: t.Optional[Obj] = None
+    looking = kube  # the first look has its own time: the deadline is that of the wait for others
     while True:
-        lease = kube.get(path)
+        lease = _look(looking, path, lease, deadline)
         state = judge(lease, claim, now())
         if lease is not None and state == HELD:
             who = told(lease)
@@ -173,21 +195,12 @@ def acquire(
                 ctx.warn(f"{doing}: {who} is at work here, so this dry run may be out of date soon")
                 return lease, None
             if deadline.over:
-                spec = lease["spec"]
-                hint = (
-                    "Wait for that run to end, or raise wait. If it is gone: kubectl -n "
-                    f"{claim.namespace} delete lease {claim.name}"
-                )
-                raise OapipError(
-                    doing,
-                    f"{who} holds it",
-                    hint,
-                    extra={"held_by": spec.get("holderIdentity"), "since": spec.get("acquireTime")},
-                )
+                raise _held(doing, lease, claim)
             if who != said:
                 said = who
                 ctx.say(f"waiting for the lock: {who} holds it")
             deadline.sleep(step(deadline.elapsed, largest=10.0))
+            looking = kube.until(deadline)
             continue
         loser = None
         if lease is not None and state in (EXPIRED, DEAD):

@@ -191,10 +191,11 @@ class Publisher:
 
     def _word_on(self, kind: str, name: str, deadline: Deadline) -> t.Tuple[t.Optional[bool], str]:
         told = ""
+        kube = self.kube.until(deadline)
 
         def look() -> t.Tuple[bool, t.Tuple[t.Optional[bool], str]]:
             nonlocal told
-            obj = self.kube.get(url_of(kind, self.namespace, name)) or {"metadata": {}}
+            obj = kube.get(url_of(kind, self.namespace, name)) or {"metadata": {}}
             good, words = _route.settled(obj)
             if good is not True and words != told:
                 told = words

@@ -16,7 +16,12 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.eoepca.oapip.plugins.module_utils._charts import Chart, Role, names
-from ansible_collections.eoepca.oapip.plugins.module_utils._drift import comparable, drift, scaled
+from ansible_collections.eoepca.oapip.plugins.module_utils._drift import (
+    additions,
+    comparable,
+    drift,
+    scaled,
+)
 from ansible_collections.eoepca.oapip.plugins.module_utils._helm import Release
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
 from ansible_collections.eoepca.oapip.plugins.module_utils._plan import (
@@ -25,6 +30,7 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._plan import (
     SECRET,
     Change,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._route import decode
 from ansible_collections.eoepca.oapip.plugins.module_utils._values import (
     MARK,
     Credentials,
@@ -96,7 +102,7 @@ def known_credentials(settings: Settings, current: Current) -> t.Optional[Creden
     broker = plain(current.objects.get(("Secret", settings.name("broker"))))
     database = plain(current.objects.get(("Secret", settings.name("database"))))
     values = current.release.values if current.release else {}
-    if not (broker and database) and current.release is None:
+    if current.release is None and not (broker.get("password") and database.get("password")):
         return None
     broker = {**broker, **_texts(values, "rabbitmq", "auth")}
     database = {
@@ -132,9 +138,9 @@ def _texts(values: t.Mapping[str, t.Any], *path: str) -> t.Dict[str, str]:
 
 
 def plain(secret: t.Optional[Obj]) -> t.Dict[str, str]:
-    """The decoded data of a Secret; empty when there is none."""
-    data = (secret or {}).get("data") or {}
-    return {key: base64.b64decode(value).decode() for key, value in data.items()}
+    """The decoded data of a Secret, without what is no text; empty when there is none."""
+    texts = {key: decode(value) for key, value in ((secret or {}).get("data") or {}).items()}
+    return {key: text for key, text in texts.items() if text is not None}
 
 
 # -- what is wanted ------------------------------------------------------------------------------
@@ -328,7 +334,7 @@ def drift_changes(current: Current) -> t.List[Change]:
             found.append(Change("create", kind, name, None, {"manifest": "recorded"}, obj))
             continue
         wanted = scaled(obj, live)
-        rows = list(drift(live, comparable(wanted)))
+        rows = [*drift(live, comparable(wanted)), *additions(live, wanted)]
         if rows:
             secret_like = kind in ("Secret", "ConfigMap")
             before = {path: SECRET if secret_like else old for path, old, _new in rows}
@@ -382,62 +388,13 @@ def workloads(current: Current) -> t.Dict[Key, Obj]:
     return {key: obj for key, obj in found.items() if key[0] in ("Deployment", "StatefulSet")}
 
 
-# -- removal -------------------------------------------------------------------------------------
-
-
-def plan_absent(
-    settings: Settings, chart: Chart, current: Current
-) -> t.Tuple[t.List[Change], t.List[str]]:
-    """What to delete, in order, and what is kept with the reason."""
-    if current.namespace is None:
-        return [], []
-    changes: t.List[Change] = []
-    release = current.release
-    manifest = {(o["kind"], o["metadata"]["name"]) for o in release.objects} if release else set()
-    if release is not None and release.status != "uninstalled":
-        before = {"chart": f"{release.chart}-{release.version}", "status": release.status}
-        changes.append(Change("delete", "Release", settings.release, before, None))
-    words = names(settings.release)
-    sets = [name.format(**words) for kind, name in chart.workloads if kind == "StatefulSet"]
-    # claims of a StatefulSet outlive it: <template>-<set>-<ordinal>
-    changes += [
-        Change("delete", kind, name, {"name": name}, None)
-        for kind, name in sorted(set(current.objects) - manifest)
-        if kind == "PersistentVolumeClaim" and any(f"-{item}-" in name for item in sets)
-    ]
-    changes += [
-        Change("delete", kind, name, {"name": name}, None)
-        for kind, name in ours(current, settings.release)
-    ]
-    gone = {(item.kind, item.name) for item in changes} | manifest
-    strangers = [
-        f"{kind} {name}"
-        for kind, name in sorted(set(current.objects) - gone)
-        if _counts(current, kind, name)
-    ]
-    if annotations_of(current.namespace).get(CREATED) != "true":
-        return changes, [f"Namespace {settings.namespace}: it was there before"]
-    if strangers:
-        return changes, [
-            f"Namespace {settings.namespace}: it holds {', '.join(strangers[:10])}, not made by us"
-        ]
-    changes.append(
-        Change("delete", "Namespace", settings.namespace, {"name": settings.namespace}, None)
-    )
-    return changes, []
-
-
-def _counts(current: Current, kind: str, name: str) -> bool:
-    """Whether an object speaks against deleting its namespace."""
-    obj = current.objects[kind, name]
-    if kind in ("ServiceAccount", "ClusterRoleBinding") or name == "kube-root-ca.crt":
-        return False
-    if obj.get("type") in ("helm.sh/release.v1", "kubernetes.io/service-account-token"):
-        return False
-    return (obj["metadata"].get("labels") or {}).get(MANAGED_BY) != MANAGER
-
-
 # -- refusals ------------------------------------------------------------------------------------
+
+
+def gitops(obj: Obj) -> t.Optional[str]:
+    """Who manages an object from a repository; None where nobody does."""
+    marks = {**(obj["metadata"].get("labels") or {}), **annotations_of(obj)}
+    return next((owner for mark, owner in GITOPS.items() if mark in marks), None)
 
 
 def refuse_foreign(settings: Settings, current: Current, adopt: bool) -> None:
@@ -457,14 +414,13 @@ def refuse_foreign(settings: Settings, current: Current, adopt: bool) -> None:
     if adopt:
         return
     for (kind, name), obj in sorted(current.objects.items()):
-        marks = {**(obj["metadata"].get("labels") or {}), **annotations_of(obj)}
-        for mark, owner in GITOPS.items():
-            if mark in marks:
-                raise OapipError(
-                    doing,
-                    f"{owner} manages {kind} {name}",
-                    f"Two managers undo each other: let {owner} go first, then set adopt to true.",
-                )
+        owner = gitops(obj)
+        if owner:
+            raise OapipError(
+                doing,
+                f"{owner} manages {kind} {name}",
+                f"Two managers undo each other: let {owner} go first, then set adopt to true.",
+            )
     if current.release and MARK not in current.release.values:
         raise OapipError(
             doing,

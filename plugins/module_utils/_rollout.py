@@ -105,6 +105,10 @@ class Rollout:
     _seen: t.Dict[t.Tuple[str, str], float] = field(default_factory=dict)
     _old_events: t.Optional[t.Set[str]] = None
     _told: t.Dict[t.Tuple[str, str], str] = field(default_factory=dict)
+    _last: t.Dict[t.Tuple[str, str], Obj] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.kube = self.kube.until(self.deadline)
 
     def wait(self) -> t.Dict[t.Tuple[str, str], Obj]:
         """Return the workloads when all are ready.
@@ -112,7 +116,7 @@ class Rollout:
         :raises OapipError: the time is up, or a state that cannot recover has lasted too long.
         """
         while True:
-            workloads = self.look()
+            workloads = self._last = self.look()
             waiting = [key for key in sorted(self.names) if not self._is_ready(workloads, key)]
             self._tell(workloads)
             if not waiting:
@@ -222,7 +226,7 @@ class Rollout:
 
     def _failure(self, reason: str, hint: str) -> OapipError:
         doing = f"waiting for the workloads in namespace {self.namespace}"
-        return OapipError(doing, reason, hint, extra={"workloads": summary(self.look())})
+        return OapipError(doing, reason, hint, extra={"workloads": summary(self._last)})
 
     def _tell(self, workloads: t.Mapping[t.Tuple[str, str], Obj]) -> None:
         for item in summary(workloads):

@@ -208,8 +208,11 @@ def encode(value: str) -> str:
 
 
 def decode(value: t.Optional[str]) -> t.Optional[str]:
-    """Return the text of an entry of ``data``; None where there is none."""
-    return base64.b64decode(value).decode() if value else None
+    """Return the text of an entry of ``data``; None where there is none, or no text."""
+    try:
+        return base64.b64decode(value).decode() if value else None
+    except UnicodeDecodeError:
+        return None
 
 
 def _apisix_tls(route: Route) -> Obj:

@@ -159,12 +159,13 @@ def share(kube: Kube, volume: Volume, deadline: Deadline, outcome: Outcome, ctx:
         for obj in volume.objects():
             kube.create(obj)
         told = ""
+        bound = kube.until(deadline)
 
         def look() -> t.Tuple[bool, t.Tuple[t.Optional[str], str]]:
             nonlocal told
-            pods = kube.list(url_of("Pod", name))
+            pods = bound.list(url_of("Pod", name))
             nodes = {pod["spec"].get("nodeName") for pod in pods} - {None}
-            state, said = judge(pods, _simulated(kube, nodes))
+            state, said = judge(pods, _simulated(bound, nodes))
             if said != told:
                 told = said
                 ctx.say(f"{doing}: {said}")
@@ -293,10 +294,13 @@ def _claim_namespace(kube: Kube, name: str) -> None:
 
 
 def _await_gone(kube: Kube, path: str) -> bool:
-    def look() -> t.Tuple[bool, None]:
-        return kube.get(path) is None, None
+    deadline = Deadline(GONE_SECONDS)
+    bound = kube.until(deadline)
 
-    return poll(look, Deadline(GONE_SECONDS), smallest=0.25, largest=3.0)[0]
+    def look() -> t.Tuple[bool, None]:
+        return bound.get(path) is None, None
+
+    return poll(look, deadline, smallest=0.25, largest=3.0)[0]
 
 
 def _remove_namespace(kube: Kube, name: str, ctx: Context) -> None:

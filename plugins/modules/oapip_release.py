@@ -47,7 +47,9 @@ options:
     description:
       - V(present) deploys, upgrades or repairs the release.
       - V(absent) removes the release with its volumes, and the namespace when this module made it
-        and nothing else is in it. What stays is named in RV(kept).
+        and nothing else is in it, of whatever kind. A namespace stays, too, where the user may not
+        list all kinds that could be in it. What stays is named in RV(kept).
+      - A release that this collection did not install is not removed without O(adopt).
     type: str
     choices: [present, absent]
     default: present
@@ -208,7 +210,7 @@ options:
   adopt:
     description:
       - Whether a release is taken over that was installed by other means, or that Argo CD or Flux
-        manages.
+        manages. With O(state=absent), whether such a release is removed with its volumes.
     type: bool
     default: false
 """
@@ -294,10 +296,10 @@ kept:
 import json
 import typing as t
 
-from ansible_collections.eoepca.oapip.plugins.module_utils import _argspec
+from ansible_collections.eoepca.oapip.plugins.module_utils import _argspec, _contents
 from ansible_collections.eoepca.oapip.plugins.module_utils import _release as release
+from ansible_collections.eoepca.oapip.plugins.module_utils import _removal as removal
 from ansible_collections.eoepca.oapip.plugins.module_utils._charts import (
-    CHARTS,
     DEFAULT_VERSION,
     chart_of,
     refuse_jump,
@@ -491,10 +493,12 @@ def run(params: Params, ctx: Context) -> Result:
         if params["state"] == "present":
             return _present(params, ctx, settings, kube, deployer)
         current = observe(kube, settings.namespace, settings.release)
-        chart = CHARTS[DEFAULT_VERSION]
-        if current.release:
-            chart = chart_of(current.release.version, allow_untested=True)
-        changes, kept = release.plan_absent(settings, chart, current)
+        version = current.release.version if current.release else DEFAULT_VERSION
+        chart = chart_of(version, allow_untested=True)
+        held = None
+        if removal.made_here(settings, current):
+            held = _contents.read(kube, settings.namespace)
+        changes, kept = removal.plan_absent(settings, chart, current, held, params["adopt"])
         if not ctx.check_mode:
             deployer.absent(changes)
         return result(changes, kept=kept)

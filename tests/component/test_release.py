@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube, url_of
+from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube, url_for, url_of
 from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
 from ansible_collections.eoepca.oapip.plugins.modules import oapip_release
 from tests.harness import both_ways
@@ -111,6 +111,11 @@ class Engine:
         command = [self.options["helm_binary"], *args, "--namespace", self.namespace]
         command += ["--kubeconfig", self.cluster["admin_kubeconfig"]]
         subprocess.run(command, check=True, capture_output=True)
+
+    def kubectl(self, *args: str) -> None:
+        program = Path(self.options["helm_binary"]).with_name("kubectl")
+        command = [program, "--kubeconfig", self.cluster["admin_kubeconfig"], *args]
+        subprocess.run([*command, "-n", self.namespace], check=True, capture_output=True)
 
     def clear(self) -> None:
         self.kube.delete(url_of("Namespace", None, self.namespace))
@@ -249,6 +254,47 @@ def test_what_others_add_is_left_alone(shared: Engine) -> None:
     assert shared.run()["changes"] == []
 
 
+def test_what_somebody_adds_to_the_pods_is_taken_away(shared: Engine) -> None:
+    shared.run()
+    name = shared.name
+    more = ("STRANGER=0.10", "DEFAULT_MAX_RAM=1Ki")
+    shared.kubectl("set", "env", f"deployment/{name}-zoofpm", "-c", "zoofpm", *more)
+    shared.kubectl("set", "env", f"deployment/{name}-kubeproxy", "STRANGER=1")
+    path = "/spec/template/spec/containers/-"
+    item = {"op": "add", "path": path, "value": {"name": "stranger", "image": "stranger:1"}}
+    patch = json.dumps([item])
+    shared.kubectl("patch", f"statefulset/{name}-postgresql", "--type", "json", "-p", patch)
+    pod = "spec.template.spec.containers"
+    done = shared.settle()
+    assert {(item["kind"], item["name"], *item["fields"]) for item in done["changes"]} == {
+        ("Deployment", f"{name}-kubeproxy", f"{pod}[{name}-kubeproxy].env[STRANGER]"),
+        (
+            "Deployment",
+            f"{name}-zoofpm",
+            f"{pod}[zoofpm].env[DEFAULT_MAX_RAM].value",
+            f"{pod}[zoofpm].env[STRANGER]",
+        ),
+        ("StatefulSet", f"{name}-postgresql", f"{pod}[stranger]"),
+    }
+    assert "STRANGER" not in json.dumps(shared.pod_of("zoofpm"))
+    # an upgrade at the same time leaves nothing for the next run, either
+    shared.kubectl("set", "env", f"deployment/{name}-zookernel", "STRANGER=1")
+    shared.settle(values={"workflow": {"defaultMaxRam": "3072"}})
+    assert "STRANGER" not in json.dumps(shared.pod_of("zookernel"))
+
+
+def test_a_password_that_is_no_text_is_put_back(shared: Engine) -> None:
+    shared.run()
+    names = [f"{shared.name}-oapip-{part}" for part in ("broker", "database")]
+    for name in names:
+        path = url_of("Secret", shared.namespace, name)
+        shared.kube.patch(path, {"data": {"password": base64.b64encode(b"\xff\xfe").decode()}})
+    done = shared.settle()
+    assert [(item["name"], item["fields"]) for item in done["changes"]] == [
+        (name, ["data.password"]) for name in names
+    ]
+
+
 @pytest.mark.parametrize("part", ["zookernel", "rabbitmq"])
 def test_an_upgrade_that_cannot_pull_its_image_is_rolled_back(engine: Engine, part: str) -> None:
     engine.run()
@@ -335,6 +381,63 @@ def test_a_release_made_by_hand_is_taken_over_only_when_asked(engine: Engine) ->
     assert ("update", "Release") in named(done)
     data = engine.get("Secret", f"{engine.name}-oapip-broker")["data"]
     assert base64.b64decode(data["password"]).decode() == "CHANGEME"  # what its broker has
+
+
+def test_a_release_made_by_hand_is_not_removed(engine: Engine) -> None:
+    classes = ["workflow.storageClass", *(f"persistence.{item}StorageClass" for item in CLAIMS)]
+    chosen = ",".join(f"{item}=shared" for item in classes)
+    engine.helm("install", engine.name, str(CHART), "--create-namespace", "--set", chosen)
+    for check in (True, False):
+        with pytest.raises(OapipError, match=r"not installed by this collection.*adopt"):
+            engine.run(state="absent", check=check)
+    path = url_of("PersistentVolumeClaim", engine.namespace)
+    there = {item["metadata"]["name"] for item in engine.kube.list(path)}
+    assert {f"{name}-0" for name in _sets(engine)} <= there
+    removed = engine.run(state="absent", adopt=True)
+    assert named(removed)[0] == ("delete", "Release")
+    assert removed["kept"] == [f"Namespace {engine.namespace}: it was there before"]
+    going = [item["metadata"].get("deletionTimestamp") for item in engine.kube.list(path)]
+    assert all(going)
+
+
+def _sets(engine: Engine) -> set[str]:
+    """What the claims of the StatefulSets are named after."""
+    return {
+        f"{template['metadata']['name']}-{item['metadata']['name']}"
+        for item in engine.kube.list(url_of("StatefulSet", engine.namespace))
+        for template in item["spec"]["volumeClaimTemplates"]
+    }
+
+
+def test_a_namespace_goes_only_when_nothing_of_others_is_in_it(engine: Engine) -> None:
+    engine.run()
+    space = engine.namespace
+    pod = {"restartPolicy": "Never", "containers": [{"name": "dump", "image": "busybox"}]}
+    job = {"spec": {"template": {"spec": pod}}}
+    backup = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "backup"}}
+    claim = f"backup-{engine.name}-postgresql-2025"
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": claim},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "standard",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+    strangers = [{**backup, "spec": {"schedule": "0 0 1 1 *", "jobTemplate": job}}, volume]
+    for stranger in strangers:
+        engine.kube.create(stranger, space)
+    planned, removed = engine.run(state="absent", check=True), engine.run(state="absent")
+    assert planned["changes"] == removed["changes"]
+    (kept,) = removed["kept"]
+    assert "CronJob backup" in kept
+    assert f"PersistentVolumeClaim {claim}" in kept
+    for stranger in strangers:
+        engine.kube.delete(url_for(stranger, space))
+    assert named(engine.run(state="absent"))[-1] == ("delete", "Namespace")
+    assert engine.kube.get(url_of("Namespace", None, space)) is None
 
 
 def test_two_at_once_end_with_one_engine(engine: Engine) -> None:

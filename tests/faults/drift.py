@@ -228,14 +228,18 @@ def _encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def _set_env(kind: str, target: str, container: str, variable: str) -> Callable[[Hands], Any]:
+def _set_env(
+    kind: str, target: str, container: str, variable: str, value: str = "stranger"
+) -> Callable[[Hands], Any]:
     return lambda hands: hands.kubectl(
-        "set", "env", f"{kind}/{target}", "-c", container, f"{variable}=stranger"
+        "set", "env", f"{kind}/{target}", "-c", container, f"{variable}={value}"
     )
 
 
 _KERNEL = f"{RELEASE}-zookernel"
+_WORKER = f"{RELEASE}-zoofpm"
 _POD = "spec.template.spec.containers"
+_BINARY = base64.b64encode(b"\xff\xfe").decode()
 _PEER_OF_ALL: list[Json] = [{"from": [{"namespaceSelector": {}}]}]
 
 ENGINE = [
@@ -258,6 +262,55 @@ ENGINE = [
         f"{RELEASE}-zoofpm",
         _value("/spec/template/spec/containers/0/image", "stranger/zoo:1"),
         f"{_POD}[zoofpm].image",
+        together=False,
+    ),
+    Drift(
+        "deployment-env-added",
+        "engine",
+        _set_env("deployment", _WORKER, "zoofpm", "STRANGER"),
+        (_update("Deployment", _WORKER, f"{_POD}[zoofpm].env[STRANGER]"),),
+    ),
+    Drift(
+        "deployment-env-first",  # to a container that has no variables
+        "engine",
+        _set_env("deployment", f"{RELEASE}-kubeproxy", "*", "STRANGER"),
+        (
+            _update(
+                "Deployment", f"{RELEASE}-kubeproxy", f"{_POD}[{RELEASE}-kubeproxy].env[STRANGER]"
+            ),
+        ),
+        together=False,
+    ),
+    Drift(
+        "deployment-env-number",  # the same number, but not the same text
+        "engine",
+        _set_env("deployment", _WORKER, "zoofpm", "DEFAULT_MAX_RAM", "1024.0"),
+        (_update("Deployment", _WORKER, f"{_POD}[zoofpm].env[DEFAULT_MAX_RAM].value"),),
+        together=False,
+    ),
+    _patched(
+        "deployment-container-added",
+        "Deployment",
+        _WORKER,
+        _value("/spec/template/spec/containers/-", {"name": "stranger", "image": "s:1"}, "add"),
+        f"{_POD}[stranger]",
+        together=False,
+    ),
+    _patched(
+        "deployment-volume-added",
+        "Deployment",
+        _WORKER,
+        [
+            *_value("/spec/template/spec/volumes/-", {"name": "stranger", "emptyDir": {}}, "add"),
+            *_value(
+                "/spec/template/spec/containers/0/volumeMounts/-",
+                {"name": "stranger", "mountPath": "/stranger"},
+                "add",
+            ),
+        ],
+        f"{_POD}[zoofpm].volumeMounts[/stranger]",
+        f"{_POD.rpartition('.')[0]}.volumes[stranger]",
+        together=False,
     ),
     _patched(
         "deployment-arguments",  # there stands the broker's password
@@ -333,6 +386,22 @@ ENGINE = [
         f"{RELEASE}-oapip-database",
         {"data": {"password": STRANGER}},
         "data.password",
+    ),
+    _patched(
+        "secret-broker-binary",
+        "Secret",
+        f"{RELEASE}-oapip-broker",
+        {"data": {"password": _BINARY}},
+        "data.password",
+        together=False,
+    ),
+    _patched(
+        "secret-database-binary",
+        "Secret",
+        f"{RELEASE}-oapip-database",
+        {"data": {"password": _BINARY}},
+        "data.password",
+        together=False,
     ),
     _deleted("secret-broker-deleted", "Secret", f"{RELEASE}-oapip-broker"),
     _deleted("secret-database-deleted", "Secret", f"{RELEASE}-oapip-database"),
@@ -686,6 +755,19 @@ GATEWAY = [
             "Secret", f"{RELEASE}-oidc", {"data": {"session.secret": _encoded("stranger" * 4)}}
         ),
         (_update("ApisixRoute", RELEASE, _DIGEST),),
+        together=False,
+        lasting=True,
+    ),
+    Drift(
+        "session-secret-binary",
+        "gateway",
+        lambda hands: hands.patch(
+            "Secret", f"{RELEASE}-oidc", {"data": {"session.secret": _BINARY}}
+        ),
+        (
+            _update("Secret", f"{RELEASE}-oidc", "data.session.secret"),
+            _update("ApisixRoute", RELEASE, _DIGEST),
+        ),
         together=False,
         lasting=True,
     ),

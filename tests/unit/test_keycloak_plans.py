@@ -707,3 +707,15 @@ def test_the_missing_role_is_named() -> None:
     assert role_for("GET", ("users",)) == "view-users"
     assert role_for("PUT", ("clients", "1")) == "manage-clients"
     assert role_for("POST", ("clients", "1", "authz", "x")) == "manage-authorization"
+
+
+@pytest.mark.parametrize(
+    ("marker", "owner", "gone"), [("me", "me", 1), ("me", "", 0), (None, "", 0)]
+)
+def test_an_audience_scope_that_nobody_marked_is_not_removed_unless_forced(
+    marker: str | None, owner: str, gone: int
+) -> None:
+    scope = {"clients": [CLIENT], "owner": owner}
+    seen = client_util.Settled(audience=Audience(scope))
+    assert len(client_util.plan_absent(CLIENT, seen, marker)) == gone
+    assert len(client_util.plan_absent(CLIENT, seen, marker, force=True)) == 1

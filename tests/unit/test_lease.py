@@ -168,7 +168,7 @@ class Cluster(Fake):
             raise OapipError("reading", "forbidden", status=403)
         return super().get(path, **query)
 
-    def patch(self, path: str, body: Any, dry_run: bool = False) -> Json:  # noqa: ARG002
+    def patch(self, path: str, body: Any, *_how: Any, **_more: Any) -> Json:  # noqa: ARG002
         self.patches.append(body["metadata"]["annotations"])
         return {}
 

@@ -19,15 +19,19 @@ from hypothesis import strategies as st
 
 from ansible_collections.eoepca.oapip.plugins.module_utils import _deploy, _postrender
 from ansible_collections.eoepca.oapip.plugins.module_utils import _release as release
+from ansible_collections.eoepca.oapip.plugins.module_utils import _removal as removal
 from ansible_collections.eoepca.oapip.plugins.module_utils._charts import (
     CHARTS,
     chart_of,
     names,
     refuse_jump,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._contents import Contents
 from ansible_collections.eoepca.oapip.plugins.module_utils._drift import (
+    additions,
     comparable,
     drift,
+    pruning,
     quantity,
     scaled,
 )
@@ -39,7 +43,9 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._helm import (
     locate,
     revisions,
 )
-from ansible_collections.eoepca.oapip.plugins.module_utils._module import OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._kube import Kube
+from ansible_collections.eoepca.oapip.plugins.module_utils._module import Context, OapipError
+from ansible_collections.eoepca.oapip.plugins.module_utils._plan import Change
 from ansible_collections.eoepca.oapip.plugins.module_utils._rollout import container_trouble, ready
 from ansible_collections.eoepca.oapip.plugins.module_utils._values import (
     MARK,
@@ -215,24 +221,23 @@ def test_a_namespace_that_was_there_is_neither_claimed_nor_deleted() -> None:
     changes = release.plan_present(desired, current, fresh=True)
     wanted = changes[0].payload["metadata"]
     assert wanted["labels"] == {release.OWNER: "zoo-project-dru"}
-    removal, kept = release.plan_absent(
-        desired.settings, CHART, applied(changes, desired, release.Current(there))
+    removed, kept = removal.plan_absent(
+        desired.settings, CHART, applied(changes, desired, release.Current(there)), None
     )
-    assert "Namespace" not in [change.kind for change in removal]
+    assert "Namespace" not in [change.kind for change in removed]
     assert kept == ["Namespace zoo: it was there before"]
 
 
-def test_a_namespace_of_ours_that_holds_others_things_is_kept() -> None:
-    desired = desired_of(settings_of())
-    current = applied(
-        release.plan_present(desired, release.Current(), fresh=True), desired, release.Current()
-    )
-    stranger = {"kind": "Secret", "metadata": {"name": "theirs"}}
-    held = replace(current, objects={**current.objects, ("Secret", "theirs"): stranger})
-    assert release.plan_absent(desired.settings, CHART, current)[1] == []
-    removal, kept = release.plan_absent(desired.settings, CHART, held)
-    assert kept == ["Namespace zoo: it holds Secret theirs, not made by us"]
-    assert "Namespace" not in [change.kind for change in removal]
+def test_all_that_a_plan_makes_is_removed_again() -> None:
+    desired, current = deployed()
+    contents = Contents([*current.objects.values()])
+    removed, kept = removal.plan_absent(desired.settings, CHART, current, contents)
+    assert {(change.kind, change.name) for change in removed} == {
+        ("Release", "zoo-project-dru"),
+        ("Namespace", "zoo"),
+        *current.objects,
+    }
+    assert kept == []
 
 
 def deployed() -> tuple[release.Desired, release.Current]:
@@ -279,6 +284,21 @@ def test_a_password_changed_in_our_secret_is_put_back(part: str, gone: bool) -> 
     (change,) = release.plan_present(desired, current, fresh=False)
     assert (change.kind, change.name) == key
     assert change.fields == ([] if gone else ["data.password"])
+
+
+@pytest.mark.parametrize("part", ["broker", "database"])
+def test_a_secret_that_is_no_text_is_put_back(part: str) -> None:
+    desired, current = deployed()
+    key = ("Secret", desired.settings.name(part))
+    objects = dict(current.objects)
+    objects[key] = {**objects[key], "data": {**objects[key]["data"], "password": "//4="}}
+    current = replace(current, objects=objects)
+    assert release.known_credentials(desired.settings, current) == KNOWN
+    (change,) = release.plan_present(desired, current, fresh=False)
+    assert ((change.kind, change.name), change.fields) == (key, ["data.password"])
+    # nothing else tells what it was: both are made anew, not taken from the chart's defaults
+    unfinished = release.Current(current.namespace, objects, [])
+    assert release.known_credentials(desired.settings, unfinished) is None
 
 
 def test_the_users_password_of_the_broker_is_the_one_in_our_secret() -> None:
@@ -482,10 +502,30 @@ def test_the_engines_policy_leaves_the_broker_out() -> None:
 # -- drift ---------------------------------------------------------------------------------------
 
 
+POD = "spec.template.spec.containers[zoofpm]"
+
+
 @pytest.mark.parametrize(
-    ("live", "wanted"),
-    [("1", "1000m"), ("1Gi", "1024Mi"), (80, "80"), (None, ""), ("500m", "0.5"), (None, None)],
+    "path",
+    [
+        f"{POD}.resources.limits.memory",
+        f"{POD}.resources.requests.nvidia.com/gpu",
+        f"{POD}.env[RAM].valueFrom.resourceFieldRef.divisor",
+        "spec.template.spec.volumes[tmp].emptyDir.sizeLimit",
+        "spec.volumeClaimTemplates[data].spec.resources.requests.storage",
+        "spec.hard.pods",
+        "spec.limits[Container].max.cpu",
+    ],
 )
+@pytest.mark.parametrize(
+    ("live", "wanted"), [("1", "1000m"), ("1Gi", "1024Mi"), ("500m", "0.5"), ("1k", 1000)]
+)
+def test_a_quantity_said_otherwise_is_no_drift(path: str, live: Any, wanted: Any) -> None:
+    assert list(drift(live, wanted, path)) == []
+    assert list(drift("7", wanted, path)) == [(path, "7", wanted)]
+
+
+@pytest.mark.parametrize(("live", "wanted"), [(80, "80"), (None, ""), (None, None), (1000, "1e3")])
 def test_the_same_said_otherwise_is_no_drift(live: Any, wanted: Any) -> None:
     assert list(drift(live, wanted)) == []
 
@@ -493,6 +533,133 @@ def test_the_same_said_otherwise_is_no_drift(live: Any, wanted: Any) -> None:
 @pytest.mark.parametrize(("live", "wanted"), [("1", "2"), (True, "1"), ("a", "b"), (1, False)])
 def test_another_value_is_drift(live: Any, wanted: Any) -> None:
     assert list(drift(live, wanted, "x")) == [("x", live, wanted)]
+
+
+@pytest.mark.parametrize(
+    "path", [f"{POD}.env[X].value", "metadata.labels.version", "data.storage", "spec.storage"]
+)
+@pytest.mark.parametrize(
+    ("live", "wanted"), [("0.10", "0.1"), ("1000", "1k"), ("5432.0", "5432"), ("1Gi", "1024Mi")]
+)
+def test_texts_are_the_same_only_to_the_letter(path: str, live: str, wanted: str) -> None:
+    assert list(drift(live, wanted, path)) == [(path, live, wanted)]
+
+
+# -- what somebody added -------------------------------------------------------------------------
+
+MADE: dict[str, Any] = {
+    "kind": "Deployment",
+    "metadata": {"name": "zoofpm"},
+    "spec": {
+        "template": {
+            "spec": {
+                "containers": [
+                    {"name": "zoofpm", "env": [{"name": "A", "value": "1"}]},
+                    {"name": "bare"},
+                ],
+                "volumes": [{"name": "tmp"}],
+            }
+        }
+    },
+}
+
+
+def grown(manager: str | None, **lists: Any) -> dict[str, Any]:
+    """MADE as it lives, with more in lists of its pod or, as bare_env, of its second container."""
+    live = copy.deepcopy(MADE)
+    pod = live["spec"]["template"]["spec"]
+    owned: dict[str, Any] = {}
+    for name, item in lists.items():
+        part, target, fields = name, pod, owned
+        if name.startswith("bare_"):
+            part, target = name[5:], pod["containers"][1]
+            fields = owned.setdefault("f:containers", {}).setdefault('k:{"name":"bare"}', {})
+        target.setdefault(part, []).append(item)
+        key = "mountPath" if part == "volumeMounts" else "name"
+        fields.setdefault(f"f:{part}", {})[f'k:{{"{key}":"{item[key]}"}}'] = {".": {}}
+    fields = {"f:spec": {"f:template": {"f:spec": owned}}}
+    entries = [{"manager": "other", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+    entries += [{"manager": manager, "fieldsV1": fields}] if manager else []
+    live["metadata"]["managedFields"] = entries
+    return live
+
+
+ADDED: list[tuple[str, Any, str]] = [
+    ("bare_env", {"name": "FOO", "value": "bar"}, "containers[bare].env[FOO]"),
+    ("bare_volumeMounts", {"mountPath": "/x", "name": "t"}, "containers[bare].volumeMounts[/x]"),
+    ("containers", {"name": "miner", "image": "x"}, "containers[miner]"),
+    ("initContainers", {"name": "first", "image": "x"}, "initContainers[first]"),
+    ("volumes", {"name": "more", "emptyDir": {}}, "volumes[more]"),
+]
+
+
+@pytest.mark.parametrize(("part", "item", "path"), ADDED, ids=[row[0] for row in ADDED])
+def test_what_somebody_added_to_a_pod_is_drift_and_is_taken_away(
+    part: str, item: Any, path: str
+) -> None:
+    live = grown("kubectl-set", **{part: item})
+    assert list(drift(live, MADE)) == []
+    found = list(additions(live, MADE))
+    assert found == [(f"spec.template.spec.{path}", "added by kubectl-set", None)]
+    patch = pruning(live, MADE)
+    assert patch is not None
+    key = "mountPath" if part == "bare_volumeMounts" else "name"
+    gone = {key: item[key], "$patch": "delete"}
+    pod: dict[str, Any] = {part: [gone]}
+    if part.startswith("bare_"):
+        pod = {"containers": [{"name": "bare", part[5:]: [gone]}]}
+    assert patch == {"spec": {"template": {"spec": pod}}}
+
+
+def test_one_patch_takes_all_away_that_was_added() -> None:
+    lists = {part: item for part, item, _path in ADDED}
+    patch = pruning(grown("kubectl-edit", **lists), MADE)
+    assert patch is not None
+    pod = patch["spec"]["template"]["spec"]
+    assert {name: len(rows) for name, rows in pod.items()} == {
+        "containers": 2,
+        "initContainers": 1,
+        "volumes": 1,
+    }
+    bare = next(row for row in pod["containers"] if row["name"] == "bare")
+    assert {name: len(rows) for name, rows in bare.items() if name != "name"} == {
+        "env": 1,
+        "volumeMounts": 1,
+    }
+
+
+@pytest.mark.parametrize("manager", ["helm", "eoepca.oapip", "Reloader"])
+def test_what_came_with_the_chart_or_a_known_tool_is_no_drift(manager: str) -> None:
+    live = grown(manager, **{part: item for part, item, _path in ADDED})
+    assert list(additions(live, MADE)) == []
+    assert pruning(live, MADE) is None
+
+
+def test_an_addition_that_nobody_owns_is_a_webhooks_and_would_come_back() -> None:
+    live = grown(None, bare_env={"name": "FOO", "value": "bar"})
+    assert list(additions(live, MADE)) == []
+
+
+@pytest.mark.parametrize("kind", ["Service", "ConfigMap"])
+def test_only_pods_are_looked_through_for_additions(kind: str) -> None:
+    live = {"kind": kind, "metadata": {"name": "x"}, "spec": {"ports": [{"name": "y"}]}}
+    assert list(additions(live, {**live, "spec": {}})) == []
+
+
+def test_an_added_variable_is_a_change_without_its_value() -> None:
+    desired, current = deployed()
+    manifest = "---\n" + json.dumps({**MADE, "apiVersion": "apps/v1"})
+    live = grown("kubectl-set", bare_env={"name": "FOO", "value": "hush"})
+    live["spec"]["replicas"] = 1
+    done = replace(current.releases[0], manifest=manifest)
+    objects = {**current.objects, ("Deployment", "zoofpm"): live}
+    now = replace(current, objects=objects, releases=[done])
+    (change,) = release.plan_present(desired, now, fresh=False)
+    assert change.fields == ["spec.template.spec.containers[bare].env[FOO]"]
+    assert "hush" not in json.dumps([change.before, change.after])
+
+
+# -- more or other entries -----------------------------------------------------------------------
 
 
 def test_what_others_add_is_no_drift_and_what_they_change_is() -> None:
@@ -736,3 +903,35 @@ def test_a_failure_of_helm_names_the_server_and_whose_it_is(
     assert "uninstalling Helm release zoo over the Kubernetes API at https://api:6443: " in told
     assert "hush" not in told
     assert "<html" not in told
+
+
+def test_an_upgrade_takes_away_what_was_added_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Helm keeps what others own: the next run would find it."""
+    patched: list[Any] = []
+    live = {**grown("kubectl-set", bare_env={"name": "FOO", "value": "x"}), "kind": None}
+
+    class Cluster(Kube):
+        def __init__(self) -> None:
+            pass
+
+        def get(self, *_args: Any, **_query: Any) -> Any:
+            return {name: part for name, part in live.items() if name != "kind"}
+
+        def patch(self, path: str, body: Any, *_how: Any, **how: Any) -> Any:
+            patched.append((path, body, how))
+            return {}
+
+    class Program(Helm):
+        def upgrade(self, *_args: Any) -> None:
+            pass
+
+    made = json.dumps({**MADE, "apiVersion": "apps/v1"})
+    desired, current = deployed()
+    deployer = _deploy.Deployer(Cluster(), Program("zoo", "zoo"), Context(), "zoo", 5)
+    monkeypatch.setattr(deployer, "_newest", lambda: replace(current.releases[0], manifest=made))
+    monkeypatch.setattr(deployer, "rollout", lambda _names: {})
+    deployer.present([Change("update", "Release", "zoo")], desired, current, "chart", None)
+    ((path, body, how),) = patched
+    assert path == "/apis/apps/v1/namespaces/zoo/deployments/zoofpm"
+    assert how == {"strategic": True}
+    assert "FOO" in json.dumps(body)

@@ -220,3 +220,9 @@ def test_plan_of_the_applied_plan_is_empty(
 def test_controllers_word(conditions: list[dict[str, Any]], good: bool | None) -> None:
     obj = {"metadata": {"generation": 3}, "status": {"conditions": conditions}}
     assert _route.settled(obj)[0] is good
+
+
+@pytest.mark.parametrize("value", ["//4=", "", None])
+def test_a_secrets_value_that_is_no_text_is_none(value: str | None) -> None:
+    assert _route.decode(value) is None
+    assert _route.decode(_route.encode("täxt")) == "täxt"
