@@ -1,16 +1,23 @@
-"""The fault rig's own parts: dumps that compare, process trees that die."""
+"""The fault rig's own parts: its commands, dumps that compare, process trees that die."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults import dump, kill
+import tests.faults
+from tests.faults import dump, kill, stranger
+from tests.faults.__main__ import TOOLS, main, parser
+from tests.faults.drift import TABLE
 
 # A child in a session of its own, and its child: what Ansible's workers and helm are.
 FAMILY = """
@@ -21,6 +28,56 @@ if len(sys.argv) > 1:
 print("up", flush=True)
 time.sleep(60)
 """
+
+
+COMMAND = re.compile(r"^ *python -m tests[.]faults (.+?)(?: {2,}.*)?$", re.MULTILINE)
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Yield the command lines that the rig's docstrings name, each with its module."""
+    for module in pkgutil.iter_modules(tests.faults.__path__):
+        if not module.name.startswith(("test_", "conftest")):
+            text = importlib.import_module(f"tests.faults.{module.name}").__doc__ or ""
+            for words in COMMAND.findall(text):
+                yield module.name, words.replace("NAME", next(iter(TABLE))).split()
+
+
+def test_every_command_that_a_docstring_names_is_one() -> None:
+    named = list(commands())
+    for module, words in named:
+        args = parser().parse_args(words)  # exits if it knows no such command or option
+        assert args.run.__module__ == f"tests.faults.{module}", words
+    assert {module for module, _ in named} == {tool.__name__.split(".")[-1] for tool in TOOLS}
+
+
+class Refused(stranger.Stranger):
+    """A stranger who got some answers and got in at some places."""
+
+    answers = 0
+    entered: tuple[str, ...] = ()
+
+    def run(self) -> None:
+        self.asked, self.breaches = self.answers, list(self.entered)
+
+
+@pytest.mark.parametrize(
+    ("answers", "entered", "code"), [(0, (), 1), (5, (), 0), (5, ("/alice/x: 200 []",), 1)]
+)
+def test_a_stranger_says_whether_he_got_in(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answers: int,
+    entered: tuple[str, ...],
+    code: int,
+) -> None:
+    monkeypatch.setattr(Refused, "answers", answers)
+    monkeypatch.setattr(Refused, "entered", entered)
+    monkeypatch.setattr(stranger, "Stranger", Refused)
+    known = {"clusters": [{"gateway_url": "https://localhost:1"}], "ca_file": ""}
+    monkeypatch.setattr(stranger, "record", lambda: known)
+    assert main(["stranger", "--seconds", "0"]) == code
+    said = capsys.readouterr().out
+    assert [line for line in (*entered, f"{answers} answers") if line not in said] == []
 
 
 def test_each_leaf_that_differs_is_named() -> None:
