@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import random
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import tests.faults
 from tests.faults import dump, kill, stranger
 from tests.faults.__main__ import TOOLS, main, parser
 from tests.faults.drift import TABLE
+from tests.harness import PlaybookRun
 
 # A child in a session of its own, and its child: what Ansible's workers and helm are.
 FAMILY = """
@@ -147,3 +149,72 @@ def test_a_tree_dies_whole_across_sessions(family: subprocess.Popen[bytes]) -> N
     kill.kill_tree(family.pid)
     family.wait(10)
     assert kill.outliving(members) == []
+
+
+class Clay(kill.Range):
+    """A cluster without servers; `ends` tells of each kill whether it hits a run."""
+
+    def __init__(self, *ends: bool) -> None:
+        self.ends = list(ends)
+        self.ran: list[str] = []
+
+    def state(self) -> dump.Dump:
+        return {}
+
+    def run(self, playbook: Path, *options: str) -> PlaybookRun:
+        self.ran.append(playbook.stem)
+        return PlaybookRun(0, "", [])
+
+    def kill(self, playbook: Path, aim: kill.Aim, way: str) -> kill.Killed:
+        self.ran.append(f"kill {playbook.stem}")
+        hit = self.ends.pop(0) if self.ends else True
+        return kill.Killed(playbook, aim.after, way, "1. TASK [a]", hit, "")
+
+
+def aim() -> kill.Aim:
+    return kill.Aim(1.0)
+
+
+def test_a_kill_that_came_too_late_is_drawn_again_from_the_same_state() -> None:
+    place = Clay(False, True)
+    assert place.strike(kill.SITE, kill.CONTROLLER, aim).hit
+    assert place.ran == ["kill site", "remove", "kill site"]
+    with pytest.raises(kill.KillError, match="4 runs had ended"):
+        Clay(*[False] * kill.DRAWS).strike(kill.REMOVE, kill.CONTROLLER, aim)
+
+
+def test_a_moment_is_in_one_of_the_tasks() -> None:
+    output = "PLAY [x] ***\n\nTASK [a] ***\nok: [h]\n\nTASK [b : c] ***\nskipping: [h]\n"
+    assert kill.tasks(output) == ["TASK [a]", "TASK [b : c]"]
+    draws = [kill.in_a_task(random.Random(seed), 2, 0.5)() for seed in range(50)]
+    moments = {(one.since(output), one.until(output), one.since("")) for one in draws}
+    assert moments == {(True, True, False), (True, False, False)}  # the first task is over by then
+    assert all(0 <= one.after < 0.5 for one in draws)
+
+
+@pytest.mark.parametrize(
+    ("ends", "answers", "entered", "said"),
+    [
+        ([], 5, (), "2 first runs and 1 removals killed, 0 failures"),
+        ([False], 5, (), "2 first runs and 1 removals killed, 0 failures"),
+        ([False] * kill.DRAWS, 5, (), "1 first runs and 1 removals killed, 1 failures"),
+        ([], 0, (), "2 first runs and 1 removals killed, 3 failures"),
+        ([], 5, ("/alice/x: 200 []",), "2 first runs and 1 removals killed, 3 failures"),
+    ],
+)
+def test_a_campaign_counts_what_it_killed_and_fails_where_nobody_watched(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ends: list[bool],
+    answers: int,
+    entered: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.setattr(Refused, "answers", answers)
+    monkeypatch.setattr(Refused, "entered", entered)
+    monkeypatch.setattr(kill, "Stranger", Refused)
+    known = {"clusters": [{"gateway_url": "https://localhost:1"}], "ca_file": ""}
+    monkeypatch.setattr(kill, "record", lambda: known)
+    code = kill.campaign(Clay(*ends), first_runs=2, removals=1, seed=1)
+    assert said in capsys.readouterr().out
+    assert code == (0 if "0 failures" in said else 1)
