@@ -94,6 +94,16 @@ def test_each_leaf_that_differs_is_named() -> None:
     assert dump.difference(one, one) == []
 
 
+def test_what_two_wrote_to_one_object_is_what_each_wrote_alone() -> None:
+    base = {"scopes": ["web", "old"], "on": True, "none": []}
+    one = {"scopes": ["a", "web"], "on": True, "none": []}
+    other = {"scopes": ["old", "b", "web"], "on": False, "none": []}
+    both = {"none": [], "on": False, "scopes": ["web", "b", "a"]}
+    assert dump.merged(base, one, other) == dump.facts(both)
+    assert dump.merged(base, one, other) != dump.facts({**both, "scopes": ["web", "b"]})
+    assert dump.merged(base, base) == dump.facts(base)
+
+
 def found(password: str, client_secret: str, shown: str) -> dump.Dump:
     return {
         "keycloak: client engine": {"secret": client_secret},
