@@ -48,7 +48,8 @@ class Processes(Meanwhile):
 
     def _look(self) -> None:
         pids = {int(name) for name in _names("/proc") if name.isdigit()}
-        self._others &= pids
+        self._others &= pids  # a number may be given again
+        self._family &= pids
         for pid in sorted(pids - self._others):
             try:
                 parent, began = _stat(pid)
