@@ -73,6 +73,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _run(args: argparse.Namespace) -> int:
     with Stranger(record(), cluster=args.cluster) as stranger:
         time.sleep(args.seconds)
-    print(*stranger.breaches, sep="\n")
+    for breach in stranger.breaches:
+        print(breach)
     print(f"{stranger.asked} answers, {len(stranger.breaches)} of them let him in")
     return 1 if stranger.breaches or not stranger.asked else 0
