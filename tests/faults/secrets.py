@@ -265,6 +265,7 @@ class Scan:
     samples: int = 0
     seconds: float = 0.0
     longest: float = 0.0
+    work: float = 0.0
     processes: int = 0
     files: int = 0
     places: int = 0
@@ -361,7 +362,7 @@ class Scanner:
             process.kill()
         scan = Scan(process.returncode, output.decode(errors="replace"))
         scan.samples, scan.seconds = processes.samples, processes.seconds
-        scan.longest = processes.longest
+        scan.longest, scan.work = processes.longest, processes.work
         scan.processes, scan.files = len(processes.seen), len(files.found)
         left = [path for place in (home, *temporary) for path, _ in walk(place)]
         scan.left = [str(path.relative_to(folder)) for path in left]

@@ -32,6 +32,7 @@ class Processes(Meanwhile):
         self.samples = 0
         self.seconds = 0.0
         self.longest = 0.0  # seconds between two looks
+        self.work = 0.0  # seconds of a processor for all looks
         # what each showed of itself, by process and start: arguments, and its own environment
         self.seen: dict[tuple[int, bytes], dict[bytes, bytes]] = {}
 
@@ -44,7 +45,7 @@ class Processes(Meanwhile):
             now = time.monotonic()
             self.longest = max(self.longest, now - last)
             last, due = now, max(due + PERIOD, now)
-        self.seconds = time.monotonic() - began
+        self.seconds, self.work = time.monotonic() - began, time.thread_time()
 
     def _look(self) -> None:
         pids = {int(name) for name in _names("/proc") if name.isdigit()}
@@ -80,6 +81,23 @@ def _stat(pid: int) -> tuple[int, bytes]:
     return int(fields[1]), fields[19]
 
 
+class Top:
+    """What is new at the top of a folder; it is read again only when it has changed."""
+
+    def __init__(self, place: Path) -> None:
+        self._place, self._changed = place, place.stat().st_mtime_ns
+        self._known = _names(place)
+        self._new: list[Path] = []
+
+    def new(self) -> list[Path]:
+        """Return what was not there at first."""
+        changed = self._place.stat().st_mtime_ns
+        if changed != self._changed:
+            self._changed = changed
+            self._new = [self._place / name for name in _names(self._place) - self._known]
+        return self._new
+
+
 class Files(Meanwhile):
     """Notes what others may read: in a folder, and elsewhere, where others may be at work too.
 
@@ -90,7 +108,7 @@ class Files(Meanwhile):
     def __init__(self, folder: Path, trees: Sequence[Path] = (), tops: Sequence[Path] = ()) -> None:
         super().__init__()
         self._folder, self._trees = folder, trees
-        self._tops = {place: _names(place) for place in (*trees, *tops)}
+        self._tops = [Top(place) for place in (*trees, *tops)]
         self._before = dict(self._elsewhere())
         self.found: set[Path] = set()
         self.open: dict[Path, bytes] = {}  # others may read them
@@ -113,8 +131,8 @@ class Files(Meanwhile):
 
     def _begun(self) -> Iterator[Path]:
         """Yield what is new at the top of a place."""
-        for place, known in self._tops.items():
-            yield from (place / name for name in _names(place) - known)
+        for top in self._tops:
+            yield from top.new()
 
     def _note(self, files: Iterator[tuple[Path, int]]) -> None:
         for path, mode in files:
