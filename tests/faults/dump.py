@@ -135,6 +135,21 @@ def difference(one: Any, other: Any, path: str = "") -> list[str]:
     return [] if one == other else [f"{path}: {_short(one)} != {_short(other)}"]
 
 
+def facts(state: Any, path: str = "") -> set[str]:
+    """Return a line for each leaf: where, and what it is; the order of lists is none of it."""
+    if isinstance(state, dict) and state:
+        return {line for key, item in state.items() for line in facts(item, f"{path} / {key}")}
+    if isinstance(state, list) and state:
+        return {line for item in state for line in facts(item, f"{path}[]")}
+    return {f"{path}: {json.dumps(state)}"}
+
+
+def merged(base: Any, *others: Any) -> set[str]:
+    """Return the facts of a state after several changes to it, each known from its own end."""
+    before, after = facts(base), [facts(other) for other in others]
+    return before.intersection(*after).union(*(own - before for own in after))
+
+
 def _generated(found: Dump) -> dict[str, str]:
     """Return the values that a run made at random, each with a name."""
     named: dict[str, str] = {}

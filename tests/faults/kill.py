@@ -16,11 +16,12 @@ import argparse
 import contextlib
 import os
 import random
+import re
 import secrets
 import signal
-import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ WHOLE_TREE = "whole tree"
 CONTROLLER = "controller's group"
 ORPHANS_END = 5.0
 """Seconds in which everything that a killed run started has to be gone."""
+DRAWS = 4
+"""How often a moment is drawn before it is taken for sure that none will ever come."""
 
 
 class KillError(Exception):
@@ -77,9 +80,38 @@ def at_task(name: str) -> Moment:
     return lambda output: f"{name}] **" in output
 
 
+def tasks(output: str) -> list[str]:
+    """Return the headings of the tasks that a run has begun so far, those that are skipped too."""
+    return re.findall(r"(?m)^TASK \[.*\]", output)
+
+
 def at_nth_task(number: int) -> Moment:
-    """The start of a task, counted from 1, those that are skipped too."""
-    return lambda output: output.count("\nTASK [") >= number
+    """The start of a task, counted from 1."""
+    return lambda output: len(tasks(output)) >= number
+
+
+def never(_output: str) -> bool:
+    """No moment at all."""
+    return False
+
+
+@dataclass(frozen=True)
+class Aim:
+    """When to kill: so many seconds after a moment, but not later than another one."""
+
+    after: float
+    since: Moment = at_once
+    until: Moment = never
+
+
+def in_a_task(rng: random.Random, count: int, seconds: float) -> Callable[[], Aim]:
+    """Return what draws a moment in one of so many tasks, in its first seconds."""
+
+    def draw() -> Aim:
+        number = rng.randint(1, count)
+        return Aim(rng.uniform(0, seconds), at_nth_task(number), at_nth_task(number + 1))
+
+    return draw
 
 
 class Range:
@@ -106,30 +138,49 @@ class Range:
             raise KillError(f"{playbook.name} failed:\n{done.output[-6000:]}")
         return done
 
-    def kill(self, playbook: Path, after: float, way: str, since: Moment = at_once) -> Killed:
-        """Start a playbook and kill it `after` some seconds, from the start or another moment.
+    def strike(self, playbook: Path, way: str, draw: Callable[[], Aim]) -> Killed:
+        """Kill a run at a moment that is drawn; again, from the same state, if it ended before.
+
+        :raises KillError: no run could be killed, or something that it started outlives it.
+        """
+        for _ in range(DRAWS):
+            killed = self.kill(playbook, draw(), way)
+            if killed.hit:
+                return killed
+            print(f"missed: {killed.line()}", flush=True)
+            self.run(REMOVE if playbook == SITE else SITE)
+        raise KillError(f"{killed.line()}\n{DRAWS} runs had ended before they could be killed")
+
+    def kill(self, playbook: Path, aim: Aim, way: str) -> Killed:
+        """Start a playbook and kill it.
 
         :raises KillError: something that it started outlives it.
         """
         running = self.start(playbook)
-        while not since(_text(running)) and running.process.poll() is None:
+        begun = time.monotonic()
+        while running.process.poll() is None and not aim.since(_text(running)):
             time.sleep(0.05)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            running.process.wait(after)
-        hit = running.process.poll() is None
+        end = time.monotonic() + aim.after
+        while (
+            running.process.poll() is None
+            and time.monotonic() < end
+            and not aim.until(_text(running))
+        ):
+            time.sleep(0.02)
+        after, hit = time.monotonic() - begun, running.process.poll() is None
         family = set(descendants(running.process.pid))
         if way == WHOLE_TREE:
             kill_tree(running.process.pid)
         running.kill()
-        tasks = [line for line in _text(running).splitlines() if line.startswith("TASK [")]
-        last = tasks[-1].strip("* ") if tasks else "start"
+        begun_tasks = tasks(_text(running))
+        last = f"{len(begun_tasks)}. {begun_tasks[-1]}" if begun_tasks else "start"
         lock = holder(self._sandbox, self._host)
         killed = Killed(playbook, after, way, last, hit, lock)
         if left := outliving(family):
             raise KillError(f"{killed.line()}\nstill at work {ORPHANS_END} s later: {left}")
         return killed
 
-    def mend(self, killed: Killed, playbook: Path, wanted: Dump | None = None) -> None:
+    def mend(self, killed: Killed, playbook: Path, wanted: Dump | None = None) -> PlaybookRun:
         """Run a playbook after one that was killed; the state must be the wanted one then.
 
         :raises KillError: it is not, or the run failed or took a lock over without a word.
@@ -143,6 +194,7 @@ class Range:
             raise KillError(f"{killed.line()}\n{killed.holder}'s lock was taken over silently")
         if wanted is not None and (lines := difference(wanted, self.state())):
             raise KillError("\n".join([killed.line(), "the next run left:", *lines]))
+        return done
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -232,6 +284,7 @@ def campaign(place: Range, first_runs: int, removals: int, seed: int, task: str 
     rng = random.Random(seed)
     print(f"seed {seed}")
     failures = asked = 0
+    killed: Counter[Path] = Counter()
     wanted, takes = {}, {}
     place.run(REMOVE)
     for playbook in (SITE, REMOVE):
@@ -252,26 +305,32 @@ def campaign(place: Range, first_runs: int, removals: int, seed: int, task: str 
         if last == playbook:
             place.run(other)
         last = other if number % 3 == 2 else playbook
-        after = rng.uniform(0, 5 if task else takes[playbook])
-        way = (WHOLE_TREE, CONTROLLER)[number % 2]
-        since = at_task(task) if task else at_once
+        seconds, since = (5.0, at_task(task)) if task else (takes[playbook], at_once)
+
+        def draw(seconds: float = seconds, since: Moment = since) -> Aim:
+            return Aim(rng.uniform(0, seconds), since)
+
+        told = []
         try:
             with Stranger(record()) as stranger:
-                killed = place.kill(playbook, after, way, since)
-                place.mend(killed, last, wanted[last])
+                one = place.strike(playbook, (WHOLE_TREE, CONTROLLER)[number % 2], draw)
+                killed[playbook] += 1
+                place.mend(one, last, wanted[last])
         except KillError as error:
-            failures += 1
-            print(f"FAILED {error}", flush=True)
+            told = [str(error)]
         else:
-            print(f"ok {killed.line()}; then {last.stem}", flush=True)
-        failures += len(stranger.breaches)
+            print(f"ok {one.line()}; then {last.stem}", flush=True)
+        told += [f"a stranger got in: {breach}" for breach in stranger.breaches]
+        if not stranger.asked:
+            told.append("nobody answered the stranger")
+        for line in told:
+            print(f"FAILED {line}", flush=True)
+        failures += len(told)
         asked += stranger.asked
-        for breach in stranger.breaches:
-            print(f"FAILED a stranger got in: {breach}", flush=True)
     place.run(SITE)
     if lines := difference(wanted[SITE], place.state()):
         failures += 1
         print("\n".join(["FAILED at the end:", *lines]))
-    print(f"{first_runs} first runs and {removals} removals killed, {failures} failures")
+    print(f"{killed[SITE]} first runs and {killed[REMOVE]} removals killed, {failures} failures")
     print(f"a stranger asked {asked} times")
     return 1 if failures else 0

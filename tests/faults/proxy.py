@@ -76,6 +76,9 @@ class Relay(threading.Thread):
         """The requests that went wrong."""
         return [seen for seen in self.requests if seen.fault]
 
+    def hear(self, line: str, body: bytes) -> None:
+        """Take notice of a request: "METHOD /path?query" and its body."""
+
     # ---------------------------------------------------------------- life
 
     def __enter__(self) -> Self:
@@ -133,6 +136,7 @@ class Relay(threading.Thread):
         body = await request.content.read()
         elapsed = time.monotonic() - self._since
         line = f"{request.method} {request.raw_path}"
+        self.hear(line, body)
         # each fault counts each request, also one that another fault strikes
         striking = [fault for fault in self._faults if fault.strikes(line, elapsed)]
         fault = striking[0] if striking else None

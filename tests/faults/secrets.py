@@ -2,7 +2,8 @@
 
     python -m tests.faults scan -- ansible-playbook -vvvv --diff site.yml
 
-Looked through are the output, Ansible's log, temporary files while they are there and after,
+Looked through are the output, Ansible's log, temporary files while they are there and after, what
+is new in the working directory, in /dev/shm and in the machine's folder for temporary files,
 arguments and environments of all processes (sampled), reports, and all that lies readable on the
 servers. Exit 1 if a secret is found where none is allowed.
 """
@@ -11,26 +12,29 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import json
 import os
 import re
-import stat
 import subprocess
 import tempfile
-import time
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import parse_qs, quote, quote_plus
 
 import yaml
 
 from tests.faults.drift import CLIENT, RELEASE, Hands
 from tests.faults.dump import record
+from tests.faults.kill import kill_tree
 from tests.faults.meanwhile import Meanwhile
+from tests.faults.proxy import Proxy
+from tests.faults.watch import Files, Processes, walk
 
-PERIOD = 0.02  # seconds between two looks at the processes
+AT_WORK = 0.3  # seconds for which a program has been at work when it is killed
 SHORTEST = 8  # characters: what is shorter is found everywhere
 PATTERNS = {
     "a token": re.compile(rb"eyJ[\w-]{10,}\.eyJ[\w-]{10,}"),  # RFC 7519, compact
@@ -149,94 +153,43 @@ def _lines(name: str, pem: str) -> dict[str, str]:
     }
 
 
-# -- looking while it runs -------------------------------------------------------------------------
+# -- which secrets only pass -----------------------------------------------------------------------
 
 
-class Sampler(Meanwhile):
-    """Notes the arguments and environments of a process and its descendants, and files of a folder.
+class Ear(Proxy):
+    """Stands before Keycloak and learns the passwords that pass.
 
-    What it saw is searched at the end, as some secrets are known only then.
+    A run makes two users for its proof and removes them again; their password is nowhere else.
     """
 
-    def __init__(self, pid: int, folder: Path) -> None:
-        super().__init__()
-        self._family = {pid}
-        self._others: set[int] = set()
-        self._given = set(Path("/proc/self/environ").read_bytes().split(b"\0"))
-        self._folder = folder
-        self.samples = 0
-        self.seconds = 0.0
-        # what each showed of itself, by process and start: arguments, and its own environment
-        self.processes: dict[tuple[int, str], dict[bytes, bytes]] = {}
-        self.open_files: dict[str, bytes] = {}  # others may read them
-        self.files: set[str] = set()
+    def __init__(self, sandbox: Mapping[str, Any], folder: Path) -> None:
+        super().__init__(sandbox, "keycloak", folder)
+        self.heard: dict[str, str] = {}
 
-    def go(self) -> None:
-        """Look until told to stop, once every 20 ms where the machine allows."""
-        began = time.monotonic()
-        while not self.over.is_set():
-            look = time.monotonic()
-            self._look_at_processes()
-            self._look_at_files()
-            self.samples += 1
-            self.over.wait(max(0.0, PERIOD - (time.monotonic() - look)))
-        self.seconds = time.monotonic() - began
+    def hear(self, line: str, body: bytes) -> None:
+        """Keep the passwords in a request."""
+        self.heard |= passwords(line, body)
 
-    def _look_at_processes(self) -> None:
-        pids = {int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()}
-        self._others &= pids
-        for pid in sorted(pids - self._others):
-            try:
-                parent, began = _stat(pid)
-                if pid not in self._family and parent not in self._family:
-                    self._others.add(pid)  # nobody gets into a family later
-                    continue
-                self._family.add(pid)
-                self._look_at(pid, self.processes.setdefault((pid, began), {}))
-            except OSError:
-                continue  # it is gone
-
-    def _look_at(self, pid: int, seen: dict[bytes, bytes]) -> None:
-        arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if arguments not in seen:  # new, or it runs another program now
-            environment = set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
-            # what we were given ourselves, nobody gave away
-            seen[arguments] = b"\0".join(sorted(environment - self._given))
-
-    def _look_at_files(self) -> None:
-        for path, mode in walk(self._folder):
-            self.files.add(str(path))
-            if mode & 0o044 and str(path) not in self.open_files:
-                try:
-                    self.open_files[str(path)] = path.read_bytes()
-                except OSError:
-                    continue
+    def proof(self) -> dict[str, str]:
+        """Return the variables that lead a run's proof here."""
+        return {"validation_keycloak": self.variables()["validation_keycloak"]}
 
 
-def _stat(pid: int) -> tuple[int, str]:
-    """Return the parent and the start of a process: proc_pid_stat(5), fields 4 and 22."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[1]), fields[19]
-
-
-def walk(folder: Path, reach: int = 0o055) -> Iterator[tuple[Path, int]]:
-    """Yield the files of a folder, with what others may do to them by way of their folders."""
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return
-    for entry in entries:
-        try:
-            mode = stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode)
-            if entry.is_dir(follow_symlinks=False):
-                through = reach & (0o050 if mode & 0o010 else 0) | reach & (
-                    0o005 if mode & 0o001 else 0
-                )
-                yield from walk(Path(entry.path), through)
-            elif entry.is_file(follow_symlinks=False):
-                yield Path(entry.path), mode & reach
-        except OSError:
-            continue
+def passwords(line: str, body: bytes) -> dict[str, str]:
+    """Return the passwords in a request to Keycloak, by name: of a login, or given to a user."""
+    if line.endswith("/token"):
+        form = parse_qs(body.decode())
+        return {
+            f"password of {user}, who logged in": password
+            for user in form.get("username", [])
+            for password in form.get("password", [])
+        }
+    if re.search(r"/users(/[^/]+/reset-password)?$", line) and body:
+        told = json.loads(body)
+        user = told.get("username") or line.split("/")[-2]
+        given = told.get("credentials", [told])
+        return {f"password given to {user}": one["value"] for one in given if "value" in one}
+    return {}
 
 
 # -- what lies readable on the servers -------------------------------------------------------------
@@ -311,6 +264,8 @@ class Scan:
     hits: set[Hit] = field(default_factory=set)
     samples: int = 0
     seconds: float = 0.0
+    longest: float = 0.0
+    work: float = 0.0
     processes: int = 0
     files: int = 0
     places: int = 0
@@ -321,9 +276,33 @@ class Scan:
         """Return the figures."""
         return (
             f"{self.secrets} secrets looked for in {self.places} places: {self.samples} samples of "
-            f"{self.processes} processes in {self.seconds:.1f} s, {self.files} temporary files, "
-            f"{len(self.left)} left behind"
+            f"{self.processes} processes in {self.seconds:.1f} s ({self.longest * 1000:.0f} ms at "
+            f"most between two), {self.files} temporary files, {len(self.left)} left behind"
         )
+
+
+class Killer(Meanwhile):
+    """Kills a process with all that it started, soon after a program is seen at work in it."""
+
+    def __init__(self, pid: int, words: Sequence[str]) -> None:
+        super().__init__()
+        self._pid = pid
+        self._words = {word.encode() for word in words}
+        self._seen = threading.Event()
+
+    def told(self, arguments: bytes) -> None:
+        """Take notice of the arguments of a program."""
+        programs = {Path(os.fsdecode(word)).name.encode() for word in arguments.split(b"\0")}
+        if self._words and self._words <= programs:
+            self._seen.set()
+
+    def go(self) -> None:
+        """Wait for the program."""
+        while not self.over.is_set():
+            if self._seen.wait(0.1):
+                self.over.wait(AT_WORK)
+                kill_tree(self._pid)
+                return
 
 
 class Scanner:
@@ -341,9 +320,15 @@ class Scanner:
         folder: Path,
         reports: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        ear: Ear | None = None,
+        killed_in: Sequence[str] = (),
         timeout: float = 600,
     ) -> Scan:
-        """Run a command with homes and temporary folders of its own below `folder`."""
+        """Run a command with homes and temporary folders of its own below `folder`.
+
+        What `ear` hears meanwhile is looked for too. With `killed_in` the command and all that it
+        started are killed while a program works that has these words among its arguments.
+        """
         home, log = folder / "home", folder / "ansible.log"
         temporary = [folder / name for name in ("tmp", "local", "remote")]
         for made in (home, *temporary):
@@ -358,6 +343,7 @@ class Scanner:
             "ANSIBLE_NOCOLOR": "1",
             **(environment or {}),
         }
+        files = Files(folder, [Path.cwd()], [Path("/dev/shm"), Path(tempfile.gettempdir())])
         # umask of a careless user: what is to be closed must be closed on purpose
         process = subprocess.Popen(
             command,
@@ -368,17 +354,22 @@ class Scanner:
             start_new_session=True,
             umask=0o022,
         )
+        killer = Killer(process.pid, killed_in)
         try:
-            with Sampler(process.pid, folder) as sampler:
+            with Processes(process.pid, killer.told) as processes, files, killer:
                 output = process.communicate(timeout=timeout)[0]
         finally:
             process.kill()
         scan = Scan(process.returncode, output.decode(errors="replace"))
-        scan.samples, scan.seconds = sampler.samples, sampler.seconds
-        scan.processes, scan.files = len(sampler.processes), len(sampler.files)
+        scan.samples, scan.seconds = processes.samples, processes.seconds
+        scan.longest, scan.work = processes.longest, processes.work
+        scan.processes, scan.files = len(processes.seen), len(files.found)
         left = [path for place in (home, *temporary) for path, _ in walk(place)]
         scan.left = [str(path.relative_to(folder)) for path in left]
-        self._search(scan, self._seen(output, log, sampler, left, reports))
+        if ear:
+            self._known |= ear.heard
+        left += files.new()
+        self._search(scan, self._seen(output, log, processes, files, left, reports))
         return scan
 
     def servers(self) -> Scan:
@@ -396,20 +387,27 @@ class Scanner:
             scan.hits |= {Hit(name, place) for name in needles.found(data)}
 
     def _seen(
-        self, output: bytes, log: Path, sampler: Sampler, left: Sequence[Path], reports: Path | None
+        self,
+        output: bytes,
+        log: Path,
+        processes: Processes,
+        files: Files,
+        left: Sequence[Path],
+        reports: Path | None,
     ) -> Iterator[tuple[str, bytes]]:
         yield "output", output
         yield "log", log.read_bytes() if log.exists() else b""
-        for shown in sampler.processes.values():
+        for shown in processes.seen.values():
             for arguments, environment in shown.items():
                 program = Path(arguments.split(b"\0")[0].decode(errors="replace")).name
                 yield f"arguments of {program}", arguments
                 yield f"environment of {program}", environment
-        for name, data in sampler.open_files.items():
-            if Path(name) != log:  # whose mode is Ansible's; what is in it was looked through
-                yield f"file that others may read {Path(name).name}", data
+        for path, data in files.open.items():
+            if path != log:  # whose mode is Ansible's; what is in it was looked through
+                yield f"file that others may read {path.name}", data
         for path in left:
-            yield f"file left behind {path.name}", path.read_bytes()
+            with contextlib.suppress(OSError):
+                yield f"file left behind {path.name}", path.read_bytes()
         for path in sorted(reports.rglob("*")) if reports else []:
             yield f"report {path.name}", path.read_bytes()
 

@@ -1,16 +1,20 @@
 """A stranger who asks for other people's things all the time, and keeps every breach.
 
-python -m tests.faults stranger --seconds 60
+    python -m tests.faults stranger --seconds 60
+
+Exit 1 if he got in somewhere, or if nobody answered him.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import requests
 
+from tests.faults.dump import record
 from tests.faults.meanwhile import Meanwhile
 
 PATHS = ("/alice/ogc-api/processes", "/alice/ogc-api/jobs", "/bob/ogc-api/jobs")
@@ -51,3 +55,25 @@ class Stranger(Meanwhile):
         if answer.status_code not in REFUSALS or theirs:
             at = time.strftime("%H:%M:%S")
             self.breaches.append(f"{at} {path}: {answer.status_code} {theirs}")
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command `stranger`."""
+    parser = commands.add_parser(
+        "stranger",
+        help="ask for other people's things without a token; exit 1 if one is given",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--cluster", type=int, default=0, help="number of the cluster, from 0")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    with Stranger(record(), cluster=args.cluster) as stranger:
+        time.sleep(args.seconds)
+    for breach in stranger.breaches:
+        print(breach)
+    print(f"{stranger.asked} answers, {len(stranger.breaches)} of them let him in")
+    return 1 if stranger.breaches or not stranger.asked else 0

@@ -37,6 +37,8 @@ from tests.harness import ROOT, run_playbook
 from tests.keycloak_realm import options_for
 
 NAME = "faults-x"
+ASKING = "faults-asking"
+BUCKET = "eoepca"  # it is there where something is deployed
 WORDS = {
     "keycloak": "Keycloak",
     "s3": "S3",
@@ -79,18 +81,20 @@ def failures(outcomes: list[Outcome]) -> list[str]:
 
 
 class Bench:
-    """One server behind a proxy, the modules that write to it, and the way back."""
+    """One server behind a proxy, the modules that write to it or ask it, and the way back."""
 
-    def __init__(self, sandbox: dict[str, Any], proxy: Proxy) -> None:
+    def __init__(self, sandbox: dict[str, Any], proxy: Proxy, name: str = "") -> None:
         self.sandbox, self.proxy, self.server = sandbox, proxy, proxy.server
-        make: Callable[[], tuple[list[Any], list[Any]]] = getattr(self, f"_{self.server}")
+        make: Callable[[], tuple[list[Any], list[Any]]]
+        make = getattr(self, f"_{name or self.server}")
         self.steps, self.undo = make()
 
-    def reset(self) -> None:
-        """Take away what the modules made; nothing goes wrong meanwhile."""
+    def reset(self) -> list[str]:
+        """Take away what the modules made, nothing goes wrong meanwhile; return what it was."""
         self.proxy.breaks()
-        for module, given in self.undo:
-            assert not call(module, given).message
+        outcomes = [call(module, given) for module, given in self.undo]
+        assert not failures(outcomes)
+        return [change for outcome in outcomes for change in outcome.changes]
 
     def run(self, *faults: Fault) -> list[Outcome]:
         """Call the modules one after the other until one fails."""
@@ -126,12 +130,7 @@ class Bench:
         return [("keycloak_client", client), ("keycloak_protect", protect)], undo
 
     def _s3(self) -> tuple[list[Any], list[Any]]:
-        common = {
-            "endpoint": self.proxy.url,
-            "access_key": self.sandbox["s3"]["access_key"],
-            "secret_key": self.sandbox["s3"]["secret_key"],
-            "ca_path": self.sandbox["ca_file"],
-        }
+        common = self._store()
         buckets = {"buckets": [NAME], **common}
         picture = {"bucket": NAME, "key": "picture.png", **common}
         undo = [("oapip_storage", {**buckets, "state": "absent", "purge": True})]
@@ -171,6 +170,38 @@ class Bench:
         process = {"content": content, **common}
         return [("oapip_process", process)], [("oapip_process", {**process, "state": "absent"})]
 
+    # ---------------------------------------------------------------- who asks a server on the way
+
+    def _store(self) -> dict[str, Any]:
+        keys = {name: self.sandbox["s3"][name] for name in ("access_key", "secret_key")}
+        return {"endpoint": self.proxy.url, "ca_path": self.sandbox["ca_file"], **keys}
+
+    def _elsewhere(self) -> dict[str, Any]:
+        return {"kubeconfig": self.sandbox["clusters"][0]["kubeconfig"], "namespace": ASKING}
+
+    def _route(self) -> tuple[list[Any], list[Any]]:
+        keycloak = options_for(self.sandbox, self.sandbox["keycloak"]["realm"])
+        route = {
+            **self._elsewhere(),
+            "host": f"{ASKING}.example.org",
+            "oidc": {**keycloak, "server_url": self.proxy.url, "client_id": ASKING},
+            "contexts": [{"name": "alice"}],
+            "probe": False,
+        }
+        return [("oapip_route", route)], [("oapip_route", {**route, "state": "absent"})]
+
+    def _preflight(self) -> tuple[list[Any], list[Any]]:
+        given = {
+            **self._elsewhere(),
+            "helm_binary": self.sandbox["bin"]["helm"],
+            "storage": [{**self._store(), "role": "stage_out", "bucket": BUCKET}],
+        }
+        return [("oapip_cluster_info", given)], []
+
+    def _probe(self) -> tuple[list[Any], list[Any]]:
+        given = {**self._elsewhere(), "storage": [{**self._store(), "bucket": BUCKET}]}
+        return [("oapip_probe", given)], [("oapip_probe", {**given, "state": "absent"})]
+
 
 @pytest.fixture(scope="module")
 def benches(
@@ -202,7 +233,8 @@ def check_message(message: str, proxy: Proxy, sandbox: Mapping[str, Any]) -> Non
     """A failure names the server and what was being done, in words and without secrets."""
     assert proxy.url in message, message
     assert WORDS[proxy.server] in message, message
-    assert re.match(r"[a-z]\w+ing \S|[A-Z][^:]+: \S", message), message
+    doing = r"[a-z]\w+ing \S|[A-Z][^:]+: \S|\d+ things? ha(s|ve) to be mended before .*:\n- \S"
+    assert re.match(doing, message), message
     for foul in ("Traceback", "Error(", "object at 0x", "<html", *secrets_of(sandbox)):
         assert foul not in message, message
 
@@ -255,6 +287,72 @@ def test_one_fault(
         # all is there now, once, and nothing is left to be done
         assert [one.changes for one in bench.run()] == [[]] * len(bench.steps)
         assert bench.writes() == []
+
+
+ASKERS = {
+    "route": ("keycloak", ("^POST .*/token$", "^GET .*/clients[?]")),
+    "preflight": ("s3", ("^GET /",)),
+    "probe": ("s3", (f"^HEAD /{BUCKET}", "^PUT ", "^GET ", "^DELETE ")),
+}
+"""Who asks which server on the way to another one, or on the way to nothing, and for what."""
+PAIRS = [(asker, place) for asker, (_, places) in ASKERS.items() for place in places]
+# the short form has each fault once
+QUESTIONS = [
+    pytest.param(*pair, kind, marks=[pytest.mark.full] * (column % len(PAIRS) != row))
+    for row, pair in enumerate(PAIRS)
+    for column, kind in enumerate(KINDS)
+]
+
+
+@pytest.fixture(scope="module")
+def askers(sandbox: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A bench for each that asks, with what it needs to be there."""
+    admin = Kube.connect(sandbox["clusters"][0]["admin_kubeconfig"])
+    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ASKING}})
+    common = options_for(sandbox, sandbox["keycloak"]["realm"])
+    client = {**common, "client_id": ASKING, "marker": ASKING}
+    try:
+        assert not call("keycloak_client", {**client, "service_accounts": True}).message
+        with contextlib.ExitStack() as stack:
+            made = {}
+            for name, (server, _places) in ASKERS.items():
+                proxy = stack.enter_context(Proxy(sandbox, server, tmp_path_factory.mktemp(name)))
+                made[name] = Bench(sandbox, proxy, name)
+            yield made
+            for bench in made.values():
+                bench.reset()
+    finally:
+        call("keycloak_client", {**client, "state": "absent"})
+        admin.delete(url_of("Namespace", name=ASKING))
+        admin.close()
+
+
+@pytest.mark.parametrize(("asker", "place", "kind"), QUESTIONS)
+def test_one_fault_at_a_question(
+    askers: dict[str, Bench],
+    sandbox: dict[str, Any],
+    asker: str,
+    place: str,
+    kind: str,
+    full: bool,
+) -> None:
+    """Of a server that a stage needs on its way, and in what is only looked at or tried."""
+    bench = askers[asker]
+    bench.reset()
+    fault = Fault(kind, place, times=1, seconds=30.0 if full else 2.0)
+    (outcome,) = bench.run(fault)
+    assert bench.proxy.struck, bench.proxy.requests
+    repeated = check_retry_after(bench.proxy, fault)
+    if "Retry-After" in KINDS[kind]:
+        assert not outcome.message
+        assert repeated == 1
+    if outcome.message:
+        check_message(outcome.message, bench.proxy, sandbox)
+        # what cannot be known is not guessed; an object that could not be deleted may be left
+        assert asker == "probe" or bench.reset() == []
+    assert not failures(bench.run())
+    assert bench.run()[0].changes == []
+    assert asker == "route" or bench.reset() == []
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -419,6 +517,14 @@ def settle(
     check_mended(sandbox, state, folder)
 
 
+def check_struck(proxy: Proxy, kind: str) -> None:
+    """Something did go wrong, and who was asked to wait came again, not too early."""
+    assert proxy.struck
+    repeated = check_retry_after(proxy, Fault(kind))
+    if "Retry-After" in KINDS[kind]:
+        assert repeated == len(proxy.struck)
+
+
 def prove(proxy: Proxy) -> tuple[str, ...]:
     """Return the option that has a run use what is behind the proxy."""
     always = proxy.server in ("gateway", "s3")
@@ -449,10 +555,13 @@ def test_a_first_run(
     """From nothing, with the fault at one request of each place."""
     code, _reason, output, _seconds = play(REMOVE, tmp_path, "-e", "oapip_purge_buckets=true")
     assert code == 0, output[-4000:]
+    faults = [Fault(kind, place, times=1) for place in PLACES[server]]
     with Proxy(sandbox, server, tmp_path) as proxy:
-        proxy.breaks(*(Fault(kind, place, times=1) for place in PLACES[server]))
+        proxy.breaks(*faults)
         settle(proxy, sandbox, clean, tmp_path)
-        check_retry_after(proxy, Fault(kind))
+        # a run that broke off early leaves the later places to the next one
+        assert [fault.match for fault in faults if not fault.hits] == []
+        check_struck(proxy, kind)
 
 
 @pytest.mark.full
@@ -470,4 +579,4 @@ def test_a_converged_run(
     with Proxy(sandbox, server, tmp_path) as proxy:
         proxy.breaks(Fault(kind, match, every=every, times=len(PLACES[server])))
         settle(proxy, sandbox, clean, tmp_path)
-        check_retry_after(proxy, Fault(kind))
+        check_struck(proxy, kind)

@@ -19,16 +19,17 @@ from tests.faults.kill import (
     SITE,
     WHOLE_TREE,
     Range,
-    at_nth_task,
     campaign,
     descendants,
+    in_a_task,
     outliving,
+    tasks,
 )
 from tests.faults.stranger import Stranger
 from tests.harness import start_playbook
 from tests.unit_params import params_of
 
-TASKS_OF_A_FIRST_RUN = 45
+TASKS_OF_A_FIRST_RUN = 40
 TASKS_OF_A_REMOVAL = 17
 WITHIN = 1.0
 """Seconds into the task."""
@@ -46,19 +47,24 @@ def place(sandbox: dict[str, Any], tmp_path: Path) -> Iterator[Range]:
 def test_a_removal_and_a_first_run_that_are_killed(
     place: Range, sandbox: dict[str, Any], rng: random.Random
 ) -> None:
+    """What is drawn from must be all tasks that there are: the run that mends has them too."""
     there = place.state()
     ways = rng.sample((WHOLE_TREE, CONTROLLER), 2)
     with Stranger(sandbox) as stranger:
-        number = rng.randint(1, TASKS_OF_A_REMOVAL)
-        removal = place.kill(REMOVE, rng.uniform(0, WITHIN), ways[0], at_nth_task(number))
+        removal = place.strike(REMOVE, ways[0], in_a_task(rng, TASKS_OF_A_REMOVAL, WITHIN))
         print(removal.line())
-        place.mend(removal, REMOVE)
+        mended = place.mend(removal, REMOVE)
+        if removal.holder:  # it was killed neither before it had begun nor after its end
+            assert len(tasks(mended.output)) == TASKS_OF_A_REMOVAL
         ours = [name for name in place.state() if sandbox["clusters"][0]["name"] in name]
         assert ours == []
-        number = rng.randint(1, TASKS_OF_A_FIRST_RUN)
-        first_run = place.kill(SITE, rng.uniform(0, WITHIN), ways[1], at_nth_task(number))
+        first_run = place.strike(SITE, ways[1], in_a_task(rng, TASKS_OF_A_FIRST_RUN, WITHIN))
         print(first_run.line())
-        place.mend(first_run, SITE, there)
+        mended = place.mend(first_run, SITE, there)
+        if first_run.holder:
+            assert len(tasks(mended.output)) == TASKS_OF_A_FIRST_RUN
+    assert removal.hit
+    assert first_run.hit
     assert stranger.asked > 20
     assert stranger.breaches == []
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.component.test_fleet import scale
-from tests.faults.dump import difference, dump, holder
+from tests.faults.dump import difference, dump, facts, holder, merged
 from tests.faults.kill import REMOVE, SITE
 from tests.faults.stranger import Stranger
 from tests.harness import PlaybookRun, Running, run_playbook, start_playbook
@@ -105,4 +105,11 @@ def test_two_clusters_with_one_keycloak_at_once(two: dict[str, Any], tmp_path: P
         ours = {name: at_once.get(name) for name in alone[host] if name not in gone[host]}
         wanted = {name: state for name, state in alone[host].items() if name in ours}
         assert difference(wanted, ours) == []
+    # what both write to: neither may undo what the other one did there
+    for name in (name for name in gone[HOST] if name.startswith("keycloak: ")):
+        ends = [alone[host][name] for host in hosts]
+        assert facts(at_once[name]) == merged(gone[HOST][name], *ends), name
+    written = f"keycloak: client {two['token_client']}"
+    scopes = [set(state[written]["defaultClientScopes"]) for state in (gone[HOST], at_once)]
+    assert len(scopes[1] - scopes[0]) == len(hosts)
     play(REMOVE, tmp_path, "-l", hosts[1])
