@@ -19,7 +19,7 @@ from sandbox.paths import write_private
 from tests.faults.dump import difference, realm_dump
 from tests.faults.kill import descendants, outliving
 from tests.faults.meanwhile import Meanwhile
-from tests.harness import run_playbook, start_playbook
+from tests.harness import PlaybookRun, run_playbook, start_playbook
 from tests.keycloak_realm import Realm, realm
 
 CLIENT = MARKER = "fifty"
