@@ -164,17 +164,19 @@ def test_a_token_is_asked_about_as_apisix_asks(here: Realm, sent: list[tuple[str
     allowed, denied = decided(here, "/alice/x#y", "/nowhere")
     assert (allowed["decision"], allowed["resources"]) == ("allow", ["context:alice"])
     assert (denied["decision"], denied["resources"]) == ("deny", [])
-    assert sorted(grants(sent)) == ["client_credentials", "password"]
+    assert set(grants(sent)) == {"client_credentials", "password"}
     lookups = [content for where, content in sent if where == "resource_set"]
-    assert sorted(one["uri"] for one in lookups) == ["/alice/x", "/nowhere"]
+    assert {one["uri"] for one in lookups} == {"/alice/x", "/nowhere"}
     assert {one["matchingUri"] for one in lookups} == {"true"}
-    (asked,) = [content for _where, content in sent if "permission" in content]
-    assert asked == {
+    asked = [content for _where, content in sent if "permission" in content]
+    wanted = {
         "grant_type": "urn:ietf:params:oauth:grant-type:uma-ticket",
         "audience": CLIENT,
         "response_mode": "decision",
         "permission": [resource],
     }
+    assert asked  # more than once where the token ends quickly
+    assert [one for one in asked if one != wanted] == []
 
 
 def test_a_token_is_asked_about_by_path_where_the_secret_is_not_shown(
@@ -187,7 +189,7 @@ def test_a_token_is_asked_about_by_path_where_the_secret_is_not_shown(
     found = decided(here, "/alice/x", "/nowhere", "/ALICE/x")
     assert [one["decision"] for one in found] == ["allow", "deny", "deny"]
     asked = [content for _where, content in sent if "permission" in content]
-    assert sorted(one["permission"][0] for one in asked) == ["/ALICE/x", "/alice/x", "/nowhere"]
+    assert {one["permission"][0] for one in asked} == {"/ALICE/x", "/alice/x", "/nowhere"}
     for one in asked:
         assert one["permission_resource_format"] == "uri"
         assert one["permission_resource_matching_uri"] == "true"
@@ -247,7 +249,8 @@ def test_a_token_that_ends_meanwhile_is_got_anew(
             patched.setattr(Gateway, "decide", late)
             (found,) = decided(here, "/alice/x")
         assert found["decision"] == "allow"
-        assert sorted(grants(sent)) == ["client_credentials"] * 2 + ["password"] * 2
+        for kind in ("client_credentials", "password"):
+            assert grants(sent).count(kind) > 1
         with pytest.raises(OapipError, match="has ended"):
             decided(here, "/alice/x", credentials=[{"username": "alice", "token": short}])
     finally:
