@@ -67,7 +67,7 @@ def _check(name: str, value: t.Any) -> None:
     :raises OapipError: JSON cannot tell a value.
     """
     doing, inner = f"reading input {name}", [value]
-    for _ in range(DEPTH + 1):
+    for _depth in range(DEPTH + 1):
         boxes = [one for one in inner if isinstance(one, (list, dict))]
         inner = [one for box in boxes for one in (box.values() if isinstance(box, dict) else box)]
     if boxes:

@@ -107,10 +107,11 @@ class Gateway:
 
     def prepare(self, paths: t.Sequence[str]) -> None:
         """Look the paths up, where that is the way, a few at a time."""
-        if self._account is not None:
-            self._found.update(self._kc.each(self.look_up, paths))
+        account = self._account
+        if account is not None:
+            self._found.update(self._kc.each(lambda path: self._look_up(account, path), paths))
 
-    def look_up(self, path: str) -> t.List[str]:
+    def _look_up(self, account: Bearer, path: str) -> t.List[str]:
         """Return the ids of what protects a path, in the eyes of the client's own account.
 
         :raises OapipError: the account may not look; then APISIX answers 503 to everybody.
@@ -133,8 +134,7 @@ class Gateway:
                 raise _http.failed(response, doing, hint if response.status_code == 403 else "")
             return [str(one) for one in _http.json_of(response, doing)]
 
-        assert self._account is not None
-        return self._account.use(ask)
+        return account.use(ask)
 
     def decide(self, path: str, scope: str, user: Bearer) -> t.Tuple[bool, str, t.List[str]]:
         """Return whether the user gets in, why not, and the ids of what the look-up found.
