@@ -109,9 +109,9 @@ class Gateway:
         """Look the paths up, where that is the way, a few at a time."""
         account = self._account
         if account is not None:
-            self._found.update(self._kc.each(lambda path: self._look_up(account, path), paths))
+            self._found.update(self._kc.each(lambda path: self.look_up(account, path), paths))
 
-    def _look_up(self, account: Bearer, path: str) -> t.List[str]:
+    def look_up(self, account: Bearer, path: str) -> t.List[str]:
         """Return the ids of what protects a path, in the eyes of the client's own account.
 
         :raises OapipError: the account may not look; then APISIX answers 503 to everybody.
