@@ -72,7 +72,7 @@ def transfer(store: Store, bucket: str, owner: str, outcome: Outcome) -> None:
         store.delete(bucket, key)
     if back != body:
         raise OapipError(
-            f"reading {bucket}/{key} back from {store.endpoint}",
+            f"reading {bucket}/{key} back from S3 at {store.endpoint}",
             "other bytes came back than were stored" if back else "the object is not there",
             "See that no cache or proxy stands before the object store.",
         )

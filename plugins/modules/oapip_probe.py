@@ -232,7 +232,8 @@ def transfer(entry: Params, owner: str, outcome: _scratch.Outcome) -> _findings.
     try:
         _scratch.transfer(Store(entry), entry["bucket"], owner, outcome)
     except OapipError as error:
-        return _findings.from_error("transfer", error, "stage_out_secret_key")
+        about = "endpoint" if error.status is None else "secret_key"  # no answer, or a wrong one
+        return _findings.from_error("transfer", error, f"stage_out_{about}")
     return []
 
 

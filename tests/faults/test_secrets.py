@@ -246,9 +246,9 @@ class Rig:
             )
         assert scan.code == way.code, scan.output[-6000:]
         assert way.says in " ".join(scan.output.split())  # warnings are wrapped
-        if ear:  # the owner's and the stranger's, who have the same
-            proof = [password for name, password in ear.heard.items() if " proof" in name]
-            assert len(proof) == 2 * len(set(proof)) > 0, sorted(ear.heard)
+        if ear:  # the proof's owner and its stranger
+            users = [name for name in ear.heard if re.search("given to proof[0-9a-f]+ab?$", name)]
+            assert len(users) == 2, sorted(ear.heard)
         return scan
 
 

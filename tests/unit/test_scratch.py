@@ -102,6 +102,16 @@ def test_object_is_removed_after_a_failure() -> None:
     assert store.calls[-1] == "delete"
 
 
+def test_what_came_back_wrong_is_said_of_the_server_not_of_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Fake(there=True, back=b"other")
+    monkeypatch.setattr(oapip_probe, "Store", lambda _entry: store)
+    (finding,) = oapip_probe.transfer({"bucket": "eoepca"}, "uid zoo", _scratch.Outcome())
+    assert finding.about == "stage_out_endpoint"
+    assert "back from S3 at https://s3" in finding.message
+
+
 def test_digest() -> None:
     entry = {"endpoint": "https://s3", "access_key": "a", "secret_key": "b", "bucket": "c"}
     given: Json = {"namespace": "zoo", "shared_storage_class": "nfs", "storage": [entry]}
