@@ -29,8 +29,8 @@ from tests.faults.stranger import Stranger
 from tests.harness import start_playbook
 from tests.unit_params import params_of
 
-TASKS_OF_A_FIRST_RUN = 40
-TASKS_OF_A_REMOVAL = 17
+TASKS_OF_A_FIRST_RUN = 41
+TASKS_OF_A_REMOVAL = 19
 WITHIN = 1.0
 """Seconds into the task."""
 
