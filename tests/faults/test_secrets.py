@@ -338,7 +338,7 @@ def test_a_task_that_is_sent_as_a_process_shows_and_leaves_nothing(
     }
     password = "{{ oapip_lab_users[0].password }}"
     user = {"username": "carol", "password": password, "email": "carol@proof.invalid"}
-    client = {"client_id": "oapip-cli", "secret": "{{ oapip_lab_users[0].password }}"}
+    client = {"client_id": "oapip-cli", "public": False, "secret": password}
     tasks: list[dict[str, Any]] = [
         {"eoepca.oapip.keycloak_user": {**login, **user}},
         {"eoepca.oapip.keycloak_user": {**login, **user, "email": "c@proof.invalid"}},
