@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ from ansible_collections.eoepca.oapip.plugins.module_utils._module import (
     OapipError,
     unexpected,
 )
+from ansible_collections.eoepca.oapip.plugins.module_utils._rollout import Rollout
+from ansible_collections.eoepca.oapip.plugins.module_utils._wait import Deadline
 from tests import writes
 from tests.faults.dump import difference, dump
 from tests.faults.fault import KINDS, SERVERS, Fault
@@ -38,6 +41,7 @@ from tests.keycloak_realm import options_for
 
 NAME = "faults-x"
 ASKING = "faults-asking"
+WATCHED = "faults-watched"
 BUCKET = "eoepca"  # it is there where something is deployed
 WORDS = {
     "keycloak": "Keycloak",
@@ -355,6 +359,69 @@ def test_one_fault_at_a_question(
     assert asker == "route" or bench.reset() == []
 
 
+@pytest.fixture(scope="module")
+def watched(
+    sandbox: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Kube, Proxy]]:
+    """A namespace for Deployments, and the API server behind a proxy."""
+    admin = Kube.connect(sandbox["clusters"][0]["admin_kubeconfig"])
+    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": WATCHED}})
+    try:
+        with Proxy(sandbox, "kubernetes", tmp_path_factory.mktemp("watched")) as proxy:
+            yield admin, proxy
+    finally:
+        admin.delete(url_of("Namespace", name=WATCHED))
+        admin.close()
+
+
+# a run finds its workloads ready at once where kwok plays the nodes: no whole one watches them
+WATCHES = [
+    pytest.param(kind, marks=[pytest.mark.full] * (kind not in ("429", "silence", "truncated")))
+    for kind in KINDS
+]
+
+
+@pytest.mark.parametrize("kind", WATCHES)
+def test_a_rollout_is_seen_through_a_watch_that_breaks(
+    watched: tuple[Kube, Proxy], sandbox: dict[str, Any], kind: str, full: bool
+) -> None:
+    """It begins a second later, so that somebody has to wait for it."""
+    admin, proxy = watched
+    name = f"x-{kind}"
+    labels = {"app": name}
+    pod = {"containers": [{"name": "x", "image": "x"}], "terminationGracePeriodSeconds": 0}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": WATCHED},
+    }
+    spec = {
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+    }
+    fault = Fault(kind, "^GET .*watch=true", times=1, seconds=30.0 if full else 2.0)
+    kube = Kube.connect(str(proxy.kubeconfig()))
+    told: list[str] = []
+    admin.apply({**deployment, "spec": {**spec, "paused": True}})
+    begins = threading.Timer(1.0, admin.apply, [{**deployment, "spec": {**spec, "paused": False}}])
+    proxy.breaks(fault)
+    begins.start()
+    try:
+        Rollout(kube, WATCHED, {("Deployment", name)}, Deadline(90), told.append).wait()
+    except OapipError as error:
+        assert kind == "expired"  # nothing else stands for longer than a moment
+        check_message(str(error), proxy, sandbox)
+    else:
+        assert told[-1] == f"Deployment {name}: ready 1/1"
+    finally:
+        begins.join()
+        kube.close()
+        admin.delete(url_of("Deployment", WATCHED, name))
+    assert fault.hits, proxy.requests
+    assert told[0] == f"Deployment {name}: waiting 0/1"
+    check_retry_after(proxy, fault)
+
+
 @pytest.mark.parametrize("server", SERVERS)
 def test_an_answer_is_lost_at_every_write(
     benches: dict[str, Bench], sandbox: dict[str, Any], server: str
@@ -438,7 +505,7 @@ PLACES = {
         "^POST .*/client-scopes$",
         "^PUT .*/default-client-scopes/",
         "^POST .*/authz/resource-server/import",
-        "^PUT .*/authz/",
+        "^PUT .*/users/.*/groups/",
     ),
     "s3": ("^HEAD ", "^PUT /eoepca/?$", "^PUT .*[.]png", "^GET .*list-type", "^DELETE "),
     "kubernetes": (
@@ -446,10 +513,9 @@ PLACES = {
         "^GET .*/storageclasses",
         "^PATCH .*/namespaces/processing[?]",
         "^PATCH .*/networkpolicies/",
-        "^POST .*/secrets[?]fieldManager=helm",
+        "^POST .*/secrets$",  # helm's record
         "^(POST|PATCH) .*/deployments",
         "^PUT .*/secrets/sh[.]helm",
-        "^GET .*watch=true",
         "^POST .*/apisixroutes[?]fieldManager=eoepca.oapip$",
         "^DELETE .*/leases/",
     ),
