@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import re
 import threading
 import time
 import typing as t
@@ -65,7 +66,10 @@ ACCOUNT = (
 """The options that a token depends on, beside whether the server has to prove itself."""
 
 ATTEMPTS = 3
-"""Plans a call makes at most: another one where somebody else was faster (409)."""
+"""Plans a call makes at most: another one where somebody else was faster."""
+
+MEETING = re.compile(r"/authz/resource-server/(import|(permission|policy|resource)/[^/]+)$")
+"""Where Keycloak 26.4 says 500 to one of two that do the same."""
 
 
 class Keycloak:
@@ -181,9 +185,10 @@ class Keycloak:
     def look_again(self, error: OapipError, attempt: int) -> None:
         """Return where a conflict calls for a new look and plan; else raise the error.
 
-        That is a 409; Keycloak 26.4 says 500 where two imports of the same objects meet.
+        That is a 409; Keycloak 26.4 says 500 where two imports or deletions of the same
+        authorization objects meet.
         """
-        met = error.status == 409 or (error.status == 500 and error.path.endswith("/import"))
+        met = error.status == 409 or (error.status == 500 and MEETING.search(error.path))
         if not met or attempt + 1 >= ATTEMPTS:
             raise error
         self.ctx.say(f"{error.doing}: somebody else was faster, looking again")

@@ -180,10 +180,11 @@ def _create(kc: Keycloak, client_id: str, fresh: Json, given: t.Any, doing: str)
     if opens:
         try:
             _close(kc, client, client_id)
-        except OapipError:  # on 24.0 who manages clients may make such a one, not close it
-            with contextlib.suppress(OapipError):
-                kc.request("DELETE", "clients", client, doing=doing)
-            raise
+        except OapipError as error:
+            if error.status == 403:  # on 24.0 who manages clients may make such a one, not close it
+                with contextlib.suppress(OapipError):
+                    kc.request("DELETE", "clients", client, doing=doing)
+            raise  # anything else passes: by the note the next look closes it, or another run
     return client
 
 
@@ -212,10 +213,11 @@ def _update(
         return
     try:
         _close(kc, client, client_id)
-    except OapipError:  # it had nothing to lose: back to what it was
-        with contextlib.suppress(OapipError):
-            back = {**before, "attributes": {**have, CLOSING: ""}}
-            kc.request("PUT", "clients", client, body=back, doing=doing)
+    except OapipError as error:
+        if error.status == 403:  # it had nothing to lose: back to what it was
+            with contextlib.suppress(OapipError):
+                back = {**before, "attributes": {**have, CLOSING: ""}}
+                kc.request("PUT", "clients", client, body=back, doing=doing)
         raise
     _tidy(kc, client, None, doing)
 

@@ -81,8 +81,10 @@ class Bearer:
 
 
 def _has_ended(error: OapipError) -> bool:
-    # 401, 400 invalid_grant "Invalid bearer token", or 403 invalid_bearer_token of the look-up
-    return error.status == 401 or "bearer" in error.reason.lower()
+    # 401, 400 invalid_grant "Invalid bearer token", 403 invalid_bearer_token of the look-up, or 400
+    # "Invalid identity." where it ends between two looks of Keycloak's
+    told = error.reason.lower()
+    return error.status == 401 or "bearer" in told or "invalid identity" in told
 
 
 class Gateway:
