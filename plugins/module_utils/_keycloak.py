@@ -65,10 +65,12 @@ ACCOUNT = (
 )
 """The options that a token depends on, beside whether the server has to prove itself."""
 
-ATTEMPTS = 3
-"""Plans a call makes at most: another one where somebody else was faster."""
+ATTEMPTS = 5
+"""Plans a call makes at most: others may be faster with one object after another."""
 
-MEETING = re.compile(r"/authz/resource-server/(import|(permission|policy|resource)/[^/]+)$")
+MEETING = re.compile(
+    r"/clients$|/authz/resource-server/(import|(permission|policy|resource)/[^/]+)$"
+)
 """Where Keycloak 26.4 says 500 to one of two that do the same."""
 
 
@@ -185,8 +187,8 @@ class Keycloak:
     def look_again(self, error: OapipError, attempt: int) -> None:
         """Return where a conflict calls for a new look and plan; else raise the error.
 
-        That is a 409; Keycloak 26.4 says 500 where two imports or deletions of the same
-        authorization objects meet.
+        That is a 409; Keycloak 26.4 says 500 where two clients are made that have the same name, or
+        where two imports or deletions of the same authorization objects meet.
         """
         met = error.status == 409 or (error.status == 500 and MEETING.search(error.path))
         if not met or attempt + 1 >= ATTEMPTS:
